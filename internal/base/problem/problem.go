@@ -58,7 +58,20 @@ var (
 	ErrTimeout   = errors.New("timed out")
 	ErrUsage     = errors.New("usage")
 	ErrNegative  = errors.New("failed") // the thing asked about failed
+
+	// ErrUnauthenticated is the kind of ErrForbidden that other credentials
+	// would cure: they are missing, unknown or expired.
+	ErrUnauthenticated error = kind{"not authenticated", ErrForbidden}
 )
+
+// kind is a sentinel that is a special case of another.
+type kind struct {
+	msg string
+	is  error
+}
+
+func (k kind) Error() string { return k.msg }
+func (k kind) Unwrap() error { return k.is }
 
 // ExitCode says with which code a command that ended in err leaves.
 func ExitCode(err error) int {

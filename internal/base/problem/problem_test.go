@@ -21,6 +21,7 @@ func TestExitCode(t *testing.T) {
 		{wrapped(problem.ErrUsage), problem.ExitUsage},
 		{wrapped(problem.ErrInvalid), problem.ExitUsage},
 		{wrapped(problem.ErrForbidden), problem.ExitAuth},
+		{wrapped(problem.ErrUnauthenticated), problem.ExitAuth},
 		{wrapped(problem.ErrNotFound), problem.ExitNotFound},
 		{wrapped(problem.ErrTimeout), problem.ExitTimeout},
 		{&problem.Error{Op: "x", Code: problem.ExitInterrupted}, problem.ExitInterrupted},
