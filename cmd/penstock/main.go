@@ -9,9 +9,11 @@ import (
 	"syscall"
 
 	"github.com/penstock-dev/penstock/internal/app"
+	"github.com/penstock-dev/penstock/internal/host/process"
 )
 
 func main() {
+	process.Launch(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(app.Main(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))

@@ -190,7 +190,13 @@ func TestLockIsExclusive(t *testing.T) {
 	if _, err := Lock(dir); !errors.Is(err, problem.ErrExists) {
 		t.Errorf("second lock: %v", err)
 	}
+	if pid := LockHolder(dir); pid != os.Getpid() {
+		t.Errorf("holder %d, want %d", pid, os.Getpid())
+	}
 	release()
+	if pid := LockHolder(dir); pid != 0 {
+		t.Errorf("holder %d of a free lock", pid)
+	}
 	release2, err := Lock(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/machine"
+)
+
+func newUp(g *Globals) *cobra.Command {
+	var (
+		detach  bool
+		timeout time.Duration
+		s       machine.Settings
+	)
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start the whole platform on this machine and supervise it",
+		Long: `Start the whole platform on this machine and supervise it: the embedded
+Kubernetes node, the gateway and the server. What already runs is adopted.
+
+In the foreground, Ctrl-C ends the server; the node with its Pods and the
+gateway run on. "penstock down" ends everything.`,
+		Example: "  penstock up\n  penstock up --detach && penstock status",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			m, err := machine.At(g.DataDir)
+			if err != nil {
+				return err
+			}
+			if err := keepSettings(c, m, &s); err != nil {
+				return err
+			}
+			if err := checkFailed(m.Check(c.Context(), s), problem.ExitFailed); err != nil {
+				return err
+			}
+			view := &upView{out: g.Err}
+			began := time.Now()
+			ready := func() {
+				fmt.Fprintf(g.Err, "✓ ready      in %.1f s\n", time.Since(began).Seconds())
+				printWhere(g.Out, m, s)
+			}
+			if detach {
+				if err := m.UpDetached(c.Context(), machine.UpOptions{Settings: s, Timeout: timeout, Progress: view.show}); err != nil {
+					return err
+				}
+				ready()
+				return nil
+			}
+			err = m.Up(c.Context(), machine.UpOptions{Settings: s, Timeout: timeout, Progress: view.show, Ready: ready, Log: g.Log()})
+			if err == nil && c.Context().Err() != nil {
+				fmt.Fprintln(g.Err, "server stopped; the node and the gateway run on (penstock down ends them)")
+			}
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVarP(&detach, "detach", "d", false, "return when everything is ready and go on in the background")
+	c.Flags().DurationVar(&timeout, "timeout", 3*time.Minute, "how long everything may take to become ready")
+	c.Flags().StringVar(&s.Listen, "listen", machine.DefaultListen, "`address` of the server")
+	c.Flags().StringVar(&s.GatewayListen, "gateway-listen", machine.DefaultGatewayListen, "`address` of the gateway")
+	return c
+}
+
+// keepSettings uses those of the last start where no flag says otherwise.
+func keepSettings(c *cobra.Command, m *machine.Machine, s *machine.Settings) error {
+	last, err := m.Settings()
+	if err != nil {
+		return &problem.Error{Op: "read the settings of the last start", Err: err, Hint: "remove settings.json in " + m.DataDir()}
+	}
+	if !c.Flags().Changed("listen") {
+		s.Listen = last.Listen
+	}
+	if !c.Flags().Changed("gateway-listen") {
+		s.GatewayListen = last.GatewayListen
+	}
+	return nil
+}
+
+// upView prints one line for each step of the start.
+type upView struct {
+	out io.Writer
+	mu  sync.Mutex
+}
+
+func (v *upView) show(p machine.Progress) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	mark := map[string]string{"started": "●", "adopted": "●", "waiting": "◔", "ready": "✓", "ended": "✗"}[p.State]
+	fmt.Fprintf(v.out, "%s %-9s  %-8s %5.1fs  %s\n", mark, p.Name, p.State, p.After.Seconds(), p.Detail)
+}
+
+func printWhere(w io.Writer, m *machine.Machine, s machine.Settings) {
+	fmt.Fprintf(w, "server        %s\napplications  %s\nkubectl       export KUBECONFIG=%s\n", m.ServerURL(s), m.GatewayURL(s), m.Kubeconfig())
+}
