@@ -1,0 +1,104 @@
+# What people do with this repository. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED := 0
+# What the caller has in GOFLAGS must not change what is built.
+export GOFLAGS := -mod=readonly
+
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+DATE    ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
+
+# Kubernetes reports the version that the linker sets; it must be the one in
+# node/go.mod.
+KUBERNETES := $(shell sed -n 's|^\tk8s.io/kubernetes ||p' node/go.mod)
+kubeparts  := $(subst ., ,$(patsubst v%,%,$(KUBERNETES)))
+
+module  := github.com/penstock-dev/penstock
+stamp    = -X $(1).version=$(VERSION) -X $(1).commit=$(COMMIT) -X $(1).date=$(DATE)
+kstamp   = -X $(1).gitVersion=$(KUBERNETES) -X $(1).gitMajor=$(word 1,$(kubeparts)) -X $(1).gitMinor=$(word 2,$(kubeparts)) -X $(1).gitTreeState=clean
+
+LDFLAGS      := -s -w $(call stamp,$(module)/internal/base/buildinfo)
+NODE_LDFLAGS := -s -w $(call stamp,$(module)/node/internal/buildinfo) $(call kstamp,k8s.io/component-base/version) $(call kstamp,k8s.io/client-go/pkg/version)
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+# Flags for every `go test`, for example TESTFLAGS='-run TestX -v'.
+TESTFLAGS ?=
+
+##@ Use
+
+.PHONY: help
+help: ## List what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+
+.PHONY: demo
+demo: setup build ## Install what is missing, build, and run the demo
+	bin/penstock demo $(DEMOFLAGS)
+
+.PHONY: setup
+setup: ## Install missing system packages (as root; else print the command)
+	@scripts/setup
+
+.PHONY: build
+build: bin/penstock bin/penstock-node ## Build both programs into bin/
+
+# go decides what is out of date.
+.PHONY: bin/penstock
+bin/penstock:
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/penstock
+
+.PHONY: bin/penstock-node
+bin/penstock-node:
+	cd node && go build -trimpath -ldflags '$(NODE_LDFLAGS)' -o ../$@ ./cmd/penstock-node
+
+##@ Check
+
+.PHONY: test
+test: ## Run the tests of both modules
+	@status=0; \
+	go test $(TESTFLAGS) ./... || status=1; \
+	(cd node && go test $(TESTFLAGS) ./...) || status=1; \
+	exit $$status
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Run the linters on both modules
+	@status=0; \
+	$(GOLANGCI) run ./... || status=1; \
+	(cd node && ../$(GOLANGCI) run --config ../.golangci.yml ./...) || status=1; \
+	exit $$status
+
+.PHONY: fmt
+fmt: $(GOLANGCI) ## Format the code of both modules
+	$(GOLANGCI) fmt ./...
+	cd node && ../$(GOLANGCI) fmt --config ../.golangci.yml ./...
+
+$(GOLANGCI):
+	@mkdir -p bin/tools
+	GOBIN=$(CURDIR)/bin/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv bin/tools/golangci-lint $@
+
+.PHONY: e2e
+e2e: setup build ## Run the end-to-end tests (root, Linux; starts real clusters)
+	@status=0; \
+	go test -tags e2e -count 1 -timeout 30m -run E2E $(TESTFLAGS) ./... || status=1; \
+	(cd node && go test -tags e2e -count 1 -timeout 30m -run E2E $(TESTFLAGS) ./...) || status=1; \
+	exit $$status
+
+.PHONY: conformance
+conformance: ## Run the suites that others wrote
+	go test -count 1 -run 'Conformance|Corpus' $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	PENSTOCK_BIN=$(CURDIR)/bin go test -tags bench -run '^$$' -bench . $(TESTFLAGS) ./...
+
+##@ Clean up
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
