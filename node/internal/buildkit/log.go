@@ -1,0 +1,54 @@
+//go:build linux
+
+package buildkit
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/sirupsen/logrus"
+)
+
+// bridgeLogs sends what BuildKit and containerd's libraries log to log. They
+// write to logrus' standard logger and offer no other way, so this is the one
+// place that touches a global; the last server started gets the lines.
+func bridgeLogs(log *slog.Logger) {
+	std := logrus.StandardLogger()
+	std.SetOutput(io.Discard)
+	std.ReplaceHooks(logrus.LevelHooks{})
+	std.AddHook(toSlog{log})
+	level := logrus.WarnLevel
+	if log.Enabled(context.Background(), slog.LevelDebug) {
+		level = logrus.InfoLevel
+	}
+	std.SetLevel(level)
+}
+
+type toSlog struct{ log *slog.Logger }
+
+func (toSlog) Levels() []logrus.Level { return logrus.AllLevels }
+
+// Fire maps levels one down: what a library calls info is detail to us, and
+// its errors reach us as returned errors too. The text is a fact, not the
+// message, so that messages stay constant.
+func (h toSlog) Fire(e *logrus.Entry) error {
+	level := slog.LevelDebug
+	switch e.Level {
+	case logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel:
+		level = slog.LevelWarn
+	case logrus.WarnLevel:
+		level = slog.LevelInfo
+	}
+	ctx := e.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	args := make([]any, 0, 2+2*len(e.Data))
+	args = append(args, "text", e.Message)
+	for k, v := range e.Data {
+		args = append(args, k, v)
+	}
+	h.log.Log(ctx, level, "image builder says", args...)
+	return nil
+}

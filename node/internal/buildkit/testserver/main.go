@@ -1,0 +1,58 @@
+//go:build linux
+
+// Command testserver runs the image builder alone, without the rest of the
+// node. Tests and benchmarks of the builder's client start it; nothing ships
+// it.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/penstock-dev/penstock/node/internal/buildkit"
+)
+
+func main() {
+	var o buildkit.Options
+	var subnet, deny string
+	var verbose bool
+	flag.StringVar(&o.Root, "root", "", "directory of cache and state")
+	flag.StringVar(&o.Socket, "socket", "", "path of the unix socket")
+	flag.StringVar(&o.Bridge, "bridge", "psbtest0", "interface of the build network")
+	flag.StringVar(&subnet, "subnet", "10.218.0.0/24", "build network")
+	flag.StringVar(&deny, "deny", "", "a network that build steps must not reach")
+	flag.BoolVar(&verbose, "v", false, "log details")
+	flag.Parse()
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if err := run(o, subnet, deny); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o buildkit.Options, subnet, deny string) error {
+	var err error
+	if o.Subnet, err = netip.ParsePrefix(subnet); err != nil {
+		return err
+	}
+	if deny != "" {
+		p, err := netip.ParsePrefix(deny)
+		if err != nil {
+			return err
+		}
+		o.Deny = []netip.Prefix{p}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return buildkit.New(o).Run(ctx, func() { fmt.Println("ready") })
+}
