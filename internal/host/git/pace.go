@@ -1,0 +1,78 @@
+package git
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// pace is how slow a client may be. A server's fixed timeouts would end large
+// pushes; without any, a few silent clients would hold all processes.
+type pace struct {
+	idle  time.Duration // longest pause
+	grace time.Duration // time before the rate counts
+	rate  int64         // bytes per second, on average after grace
+}
+
+var defaultPace = pace{idle: 60 * time.Second, grace: 2 * time.Minute, rate: 1 << 10}
+
+// deadline is when a transfer that began at start and has moved n bytes must
+// have moved more.
+func (p pace) deadline(start, now time.Time, n int64) time.Time {
+	idle := now.Add(p.idle)
+	average := start.Add(p.grace + time.Duration(float64(n)/float64(p.rate)*float64(time.Second)))
+	if average.Before(idle) {
+		return average
+	}
+	return idle
+}
+
+// paced reads a request and writes its answer, both no slower than pace.
+type paced struct {
+	pace  pace
+	w     http.ResponseWriter
+	ctl   *http.ResponseController
+	body  io.Reader
+	start time.Time
+	in    int64
+	out   atomic.Int64 // also says whether an answer has begun
+	quick atomic.Bool  // writes must be taken at once
+}
+
+func newPaced(p pace, w http.ResponseWriter, body io.Reader) *paced {
+	return &paced{pace: p, w: w, ctl: http.NewResponseController(w), body: body, start: time.Now()}
+}
+
+// Read reads the body. It is called by one goroutine at a time.
+func (p *paced) Read(b []byte) (int, error) {
+	// A writer without deadlines, as in a test, just has none.
+	_ = p.ctl.SetReadDeadline(p.pace.deadline(p.start, time.Now(), p.in))
+	n, err := p.body.Read(b)
+	p.in += int64(n)
+	return n, err
+}
+
+// Write sends b to the client at once. It is called by one goroutine at a time.
+func (p *paced) Write(b []byte) (int, error) {
+	deadline := p.pace.deadline(p.start, time.Now(), p.out.Load())
+	if p.quick.Load() {
+		deadline = time.Now().Add(quickWrite)
+	}
+	_ = p.ctl.SetWriteDeadline(deadline)
+	n, err := p.w.Write(b)
+	p.out.Add(int64(n))
+	if err == nil {
+		err = p.ctl.Flush()
+	}
+	return n, err
+}
+
+// quickWrite bounds a write that others wait for.
+const quickWrite = 5 * time.Second
+
+// done gives the connection back without deadlines of ours.
+func (p *paced) done() {
+	_ = p.ctl.SetReadDeadline(time.Time{})
+	_ = p.ctl.SetWriteDeadline(time.Now().Add(p.pace.idle))
+}
