@@ -59,10 +59,11 @@ bin/penstock-node:
 ##@ Check
 
 .PHONY: test
-test: ## Run the tests of both modules
+test: ## Run the tests of all modules
 	@status=0; \
-	go test $(TESTFLAGS) ./... || status=1; \
+	(cd examples/shop && go test $(TESTFLAGS) ./...) || status=1; \
 	(cd node && go test $(TESTFLAGS) ./...) || status=1; \
+	go test $(TESTFLAGS) ./... || status=1; \
 	exit $$status
 
 .PHONY: lint
