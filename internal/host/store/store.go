@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"sync"
 	"time"
 
@@ -41,6 +42,12 @@ type DB struct {
 // Open opens the SQLite database at path and creates it when absent. The
 // directory must exist.
 func Open(ctx context.Context, path string) (*DB, error) {
+	// SQLite would create it readable by all; its companions copy the mode.
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	f.Close()
 	open := func(query url.Values, conns int) (*sql.DB, error) {
 		query.Add("_pragma", "busy_timeout(10000)")
 		query.Add("_pragma", "foreign_keys(1)")

@@ -1,0 +1,152 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-dev/penstock/internal/base/bus"
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/face/api"
+	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/host/git"
+	"github.com/penstock-dev/penstock/internal/host/identity"
+	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/store"
+)
+
+// newServer is the server process: everything but the node and the gateway.
+func newServer(g *cli.Globals) *cobra.Command {
+	var o serverOptions
+	c := &cobra.Command{
+		Use:    "server",
+		Short:  "Run the server (penstock up does)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			m, err := machine.At(g.DataDir)
+			if err != nil {
+				return err
+			}
+			o.machine = m
+			level := slog.LevelInfo - slog.Level(4*g.Verbose)
+			log := slog.New(slog.NewJSONHandler(g.Err, &slog.HandlerOptions{Level: level}))
+			return serve(c.Context(), o, log)
+		},
+	}
+	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
+	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
+	return c
+}
+
+type serverOptions struct {
+	machine    *machine.Machine
+	listen     string
+	kubeconfig string
+}
+
+// serve runs the server until ctx is done.
+//
+// The order: the port first, so that a second server fails before it touches
+// anything; then the store, which everybody writes to; then the rooms.
+func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
+	l, err := listen(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	dir := o.machine.DataDir()
+	db, err := store.Open(ctx, filepath.Join(dir, "store.sqlite"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	keeper, err := identity.New(ctx, identity.Options{DB: db, TokenFile: filepath.Join(dir, "admin.token"), Log: log.With("room", "identity")})
+	if err != nil {
+		return err
+	}
+	url := o.machine.ServerURL(machine.Settings{Listen: o.listen})
+	var pushes bus.Topic[event.Push]
+	repos, err := git.New(ctx, git.Options{
+		Root: filepath.Join(dir, "git"), DB: db, Access: keeper, Pushes: &pushes,
+		URLs: []string{url + "/git/"}, Log: log.With("room", "git"),
+	})
+	if err != nil {
+		return err
+	}
+	a := api.New()
+	rooms := []room{
+		{name: "git", run: repos.Run},
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/git/", repos)
+	mux.Handle("/readyz", readyz(rooms))
+	mux.Handle("/", a.Handler(keeper))
+	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, mux, log) }})
+	log.Info("serving", "address", l.Addr().String())
+	return runRooms(ctx, rooms)
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, &problem.Error{Op: "listen on", Subject: addr, Err: err, Hint: "penstock doctor"}
+	}
+	return l, nil
+}
+
+// readyz answers 200 when every room can do its work, else 503 with what it
+// waits for.
+func readyz(rooms []room) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		names := waiting(rooms)
+		if len(names) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(names) == 0, "waitingFor": names})
+	})
+}
+
+// Requests in flight have until drain when the server ends. Halfway their
+// contexts end, which closes streams that never end by themselves.
+const drain = 10 * time.Second
+
+// serveHTTP serves h on l until ctx is done and then lets requests finish.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+	requests, hurry := context.WithCancel(context.WithoutCancel(ctx))
+	defer hurry()
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	defer time.AfterFunc(drain/2, hurry).Stop()
+	err := srv.Shutdown(sctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	<-ended
+	return err
+}
