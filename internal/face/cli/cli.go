@@ -86,23 +86,10 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	for _, c := range append([]Command{newUp, newStatus, newDoctor, newVersion}, commands...) {
 		root.AddCommand(c(g))
 	}
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultCompletionCmd()
 	usageErrors(root)
 	return root
-}
-
-// usageErrors gives mistakes in arguments the exit code for usage.
-func usageErrors(c *cobra.Command) {
-	if args := c.Args; args != nil {
-		c.Args = func(c *cobra.Command, a []string) error {
-			if err := args(c, a); err != nil {
-				return &problem.Error{Op: "read the command line", Subject: c.CommandPath(), Code: problem.ExitUsage, Err: err, Hint: c.CommandPath() + " --help"}
-			}
-			return nil
-		}
-	}
-	for _, sub := range c.Commands() {
-		usageErrors(sub)
-	}
 }
 
 func envOr(key, def string) string {
