@@ -83,7 +83,7 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &problem.Error{Op: "read the command line", Subject: c.CommandPath(), Code: problem.ExitUsage, Err: err, Hint: c.CommandPath() + " --help"}
 	})
-	for _, c := range append([]Command{newUp, newStatus, newDoctor, newVersion}, commands...) {
+	for _, c := range append([]Command{newUp, newStatus, newDoctor, newGateway, newVersion}, commands...) {
 		root.AddCommand(c(g))
 	}
 	root.SetHelpCommand(newHelp())

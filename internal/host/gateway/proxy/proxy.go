@@ -1,0 +1,175 @@
+// Package proxy is the gateway's HTTP handler: it looks the request up in the
+// current route table, sends it to one of the endpoints and streams the answer
+// back. It knows nothing about Kubernetes.
+//
+// It is not built on httputil.ReverseProxy except for protocol upgrades: the
+// retries, the waiting for an endpoint and the deadlines per read and write
+// need the loop in our hands, and a request costs about a third less.
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/host/gateway/route"
+)
+
+// Options of a [Proxy]. Zero fields mean the defaults.
+type Options struct {
+	Log *slog.Logger
+	// Hold is how long a request that has not been sent yet waits for a
+	// backend without usable endpoints to get one. Default 2 s.
+	Hold time.Duration
+	// MaxHeld bounds the requests that wait. Default 1024.
+	MaxHeld int
+	// DialTimeout bounds connecting to one endpoint. Default 1 s.
+	DialTimeout time.Duration
+	// HeaderTimeout bounds the wait for the header of an answer over HTTP/1.
+	// Default 5 min.
+	HeaderTimeout time.Duration
+	// IdleBody bounds the wait for the client in the middle of a request body
+	// or to take more of the answer. Default 1 min.
+	IdleBody time.Duration
+}
+
+// Proxy is an [http.Handler]. [Proxy.Close] releases its connections.
+type Proxy struct {
+	opts    Options
+	log     *slog.Logger
+	h1, h2c *http.Transport
+	buffers sync.Pool
+
+	mu        sync.Mutex // serialises Use
+	live      atomic.Pointer[live]
+	endpoints map[string]*endpoint // by address; guarded by mu
+
+	closing context.Context // ends upgraded connections
+	close   context.CancelFunc
+	held    atomic.Int64
+	stats   counters
+}
+
+// live is one table with what belongs to it while it is current.
+type live struct {
+	table    *route.Table
+	backends map[string]*backend
+	replaced chan struct{} // closed when a newer table is current
+}
+
+// New returns a proxy without routes.
+func New(o Options) *Proxy {
+	set(&o.Hold, 2*time.Second)
+	set(&o.MaxHeld, 1024)
+	set(&o.DialTimeout, time.Second)
+	set(&o.HeaderTimeout, 5*time.Minute)
+	set(&o.IdleBody, time.Minute)
+	p := &Proxy{opts: o, log: o.Log, endpoints: map[string]*endpoint{}}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.closing, p.close = context.WithCancel(context.Background())
+	p.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
+
+	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
+	p.h1 = &http.Transport{
+		DialContext:           dialer.DialContext,
+		Protocols:             protocols(false),
+		DisableCompression:    true, // bodies pass as they are
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       50 * time.Second,
+		ResponseHeaderTimeout: o.HeaderTimeout,
+		ExpectContinueTimeout: time.Second,
+	}
+	p.h2c = &http.Transport{
+		DialContext:        dialer.DialContext,
+		Protocols:          protocols(true),
+		DisableCompression: true,
+		IdleConnTimeout:    50 * time.Second,
+		// A stream may be silent for long; a dead peer is found by pings.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
+	p.Use(route.Empty("localhost"))
+	return p
+}
+
+func set[T comparable](p *T, def T) {
+	var zero T
+	if *p == zero {
+		*p = def
+	}
+}
+
+func protocols(h2c bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(!h2c)
+	p.SetUnencryptedHTTP2(h2c)
+	return p
+}
+
+// Use makes t the current table. Requests under way keep their endpoint;
+// those that wait for one look again.
+func (p *Proxy) Use(t *route.Table) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := &live{table: t, backends: make(map[string]*backend, len(t.Backends)), replaced: make(chan struct{})}
+	endpoints := make(map[string]*endpoint, len(p.endpoints))
+	for id, b := range t.Backends {
+		be := &backend{id: id, h2c: b.H2C, why: b.Why, endpoints: make([]*endpoint, len(b.Endpoints))}
+		for i, addr := range b.Endpoints {
+			e := endpoints[addr]
+			if e == nil {
+				if e = p.endpoints[addr]; e == nil {
+					e = &endpoint{addr: addr}
+				}
+				endpoints[addr] = e
+			}
+			be.endpoints[i] = e
+		}
+		next.backends[id] = be
+	}
+	p.endpoints = endpoints
+	if old := p.live.Swap(next); old != nil {
+		close(old.replaced)
+	}
+}
+
+// Table returns the current table. It must not be changed.
+func (p *Proxy) Table() *route.Table { return p.live.Load().table }
+
+// Close ends upgraded connections and drops idle ones to the endpoints.
+func (p *Proxy) Close() {
+	p.close()
+	p.h1.CloseIdleConnections()
+	p.h2c.CloseIdleConnections()
+}
+
+// ServeHTTP answers one request.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.stats.inFlight.Add(1)
+	defer p.stats.inFlight.Add(-1)
+	host, ok := route.ParseHost(r.Host)
+	if !ok {
+		p.fail(w, r, failure{code: http.StatusBadRequest, reason: "the Host header is not the name of a host"})
+		return
+	}
+	if r.Method == http.MethodConnect {
+		p.fail(w, r, failure{code: http.StatusMethodNotAllowed, reason: "the gateway is not a forward proxy: CONNECT is not served"})
+		return
+	}
+	live := p.live.Load()
+	match, miss := live.table.Lookup(host, r.URL.Path)
+	if miss != nil {
+		p.fail(w, r, failure{code: http.StatusNotFound, reason: miss.Reason, candidates: miss.Candidates, table: live.table})
+		return
+	}
+	if isUpgrade(r) {
+		p.upgrade(w, r, match.Backend)
+		return
+	}
+	p.forward(w, r, match.Backend)
+}
