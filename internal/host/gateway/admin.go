@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/buildinfo"
 	"github.com/penstock-dev/penstock/internal/host/gateway/proxy"
+	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
 
 // admin answers on a unix socket that only the owner can open:
@@ -75,6 +76,9 @@ func (a *admin) run(ctx context.Context) error {
 
 func (a *admin) status() Status {
 	t := a.proxy.Table()
+	if t == nil {
+		t = new(route.Table)
+	}
 	s := a.state
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -147,7 +147,7 @@ func serve(ctx context.Context, o Options, ln net.Listener, p *proxy.Proxy) erro
 		return fmt.Errorf("serve the gateway: %w", err)
 	case <-ctx.Done():
 	}
-	o.Log.Info("draining", "inFlight", p.Stats().InFlight, "atMost", o.Drain)
+	o.Log.Info("draining", "inFlight", p.Stats().InFlight, "atMost", o.Drain.String())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Drain)
 	defer cancel()
 	err := srv.Shutdown(drain)

@@ -161,7 +161,7 @@ func TestUnusableSavedRoutes(t *testing.T) {
 			if code, body := get(t, "unix", filepath.Join(dir, "admin.sock"), "gateway", "/readyz"); code != 503 || !strings.Contains(body, "waitingFor") {
 				t.Errorf("readyz %d %s", code, body)
 			}
-			if code, _ := r.get(t, "a"); code != 404 {
+			if code, _ := r.get(t, "a"); code != 503 {
 				t.Errorf("GET: %d", code)
 			}
 			r.stop()
@@ -265,7 +265,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 	first.Close()
 	second.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if b, err := io.ReadAll(second); err != nil || !strings.Contains(string(b), "404") {
+	if b, err := io.ReadAll(second); err != nil || !strings.Contains(string(b), "503") {
 		t.Fatalf("the slot was not given back: %q %v", b, err)
 	}
 }

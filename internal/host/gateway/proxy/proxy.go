@@ -56,7 +56,7 @@ type Proxy struct {
 
 // live is one table with what belongs to it while it is current.
 type live struct {
-	table    *route.Table
+	table    *route.Table // nil until the first one is known
 	backends map[string]*backend
 	replaced chan struct{} // closed when a newer table is current
 }
@@ -93,7 +93,7 @@ func New(o Options) *Proxy {
 		// A stream may be silent for long; a dead peer is found by pings.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
-	p.Use(route.Empty("localhost"))
+	p.live.Store(&live{replaced: make(chan struct{})})
 	return p
 }
 
@@ -133,12 +133,10 @@ func (p *Proxy) Use(t *route.Table) {
 		next.backends[id] = be
 	}
 	p.endpoints = endpoints
-	if old := p.live.Swap(next); old != nil {
-		close(old.replaced)
-	}
+	close(p.live.Swap(next).replaced)
 }
 
-// Table returns the current table. It must not be changed.
+// Table returns the current table, nil before the first. It must not be changed.
 func (p *Proxy) Table() *route.Table { return p.live.Load().table }
 
 // Close ends upgraded connections and drops idle ones to the endpoints.
@@ -162,6 +160,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	live := p.live.Load()
+	if live.table == nil {
+		w.Header().Set("Retry-After", "1")
+		p.fail(w, r, failure{code: http.StatusServiceUnavailable, reason: "the gateway does not know any routes yet: it has not reached the cluster"})
+		return
+	}
 	match, miss := live.table.Lookup(host, r.URL.Path)
 	if miss != nil {
 		p.fail(w, r, failure{code: http.StatusNotFound, reason: miss.Reason, candidates: miss.Candidates, table: live.table})
