@@ -58,27 +58,44 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.connections, "connections", 32, "kept-alive connections")
 	flag.Float64Var(&o.budget, "budget", 0.5, "fail below this ratio of HAProxy's requests per second")
 	flag.Parse()
+	best, err := compare(ctx, o)
+	if err != nil {
+		return err
+	}
+	h, g := best["haproxy"], best["gateway"]
+	ratio := g.rps / h.rps
+	fmt.Printf("| proxy | requests/s | proxy CPU per request | p99 |\n|---|---|---|---|\n")
+	fmt.Printf("| HAProxy | %.0f | %.1f us | %s |\n| gateway | %.0f | %.1f us | %s |\n", h.rps, h.cpu, h.p99, g.rps, g.cpu, g.p99)
+	fmt.Printf("\nratio %.2f of HAProxy's requests/s (budget %.2f); 1 KiB, keep-alive, %d connections\n", ratio, o.budget, o.connections)
+	if ratio < o.budget {
+		return errors.New("below the budget")
+	}
+	return nil
+}
+
+// compare measures both in turns and returns the best of each.
+func compare(ctx context.Context, o options) (map[string]sample, error) {
 	for _, tool := range []string{"haproxy", "wrk"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("find %s: %w (apt-get install haproxy wrk)", tool, err)
+			return nil, fmt.Errorf("find %s: %w (apt-get install haproxy wrk)", tool, err)
 		}
 	}
 	dir, err := os.MkdirTemp("", "bench-gw")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	b, err := start(ctx, o, dir)
 	defer b.stop()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	best := map[string]sample{}
 	for round := range o.rounds {
 		for _, name := range []string{"haproxy", "gateway"} {
 			s, err := b.measure(ctx, o, name)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			fmt.Fprintf(os.Stderr, "round %d %-8s %7.0f requests/s  %5.1f us/request  p99 %s\n", round+1, name, s.rps, s.cpu, s.p99)
 			m := best[name]
@@ -91,15 +108,7 @@ func run(ctx context.Context) error {
 			best[name] = m
 		}
 	}
-	h, g := best["haproxy"], best["gateway"]
-	ratio := g.rps / h.rps
-	fmt.Printf("| proxy | requests/s | proxy CPU per request | p99 |\n|---|---|---|---|\n")
-	fmt.Printf("| HAProxy | %.0f | %.1f us | %s |\n| gateway | %.0f | %.1f us | %s |\n", h.rps, h.cpu, h.p99, g.rps, g.cpu, g.p99)
-	fmt.Printf("\nratio %.2f of HAProxy's requests/s (budget %.2f); 1 KiB, keep-alive, %d connections\n", ratio, o.budget, o.connections)
-	if ratio < o.budget {
-		return errors.New("below the budget")
-	}
-	return nil
+	return best, nil
 }
 
 type sample struct {
