@@ -84,6 +84,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	a := api.New()
+	a.Repos(repoFace{repos})
 	rooms := []room{
 		{name: "git", run: repos.Run},
 	}
@@ -91,7 +92,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	mux.Handle("/git/", repos)
 	mux.Handle("/readyz", readyz(rooms))
 	mux.Handle("/", a.Handler(keeper))
-	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, mux, log) }})
+	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, api.Front(mux, log.With("room", "http")), log) }})
 	log.Info("serving", "address", l.Addr().String())
 	return runRooms(ctx, rooms)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -24,22 +25,47 @@ type API struct {
 }
 
 // Authenticator says who makes a request. It returns an error that wraps
-// problem.ErrForbidden for an unknown or missing token.
+// problem.ErrForbidden, and problem.ErrUnauthenticated for an unknown or
+// missing token.
 type Authenticator interface {
 	Authenticate(r *http.Request) (user string, err error)
 }
 
-// New returns an API whose every route demands authentication, except
-// /livez, /readyz and /version.
+// apiVersion is the version of the API, not of the program behind it.
+const apiVersion = "1"
+
+// New returns an API whose every route under /api/ demands authentication;
+// /livez and /version do not.
 func New() *API {
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("Penstock", buildinfo.Get().Version)
+	config := huma.DefaultConfig("Penstock", apiVersion)
 	config.OpenAPIPath = "/api/openapi"
-	config.DocsPath = "/api/docs"
+	config.DocsPath = "" // the page would load its script from elsewhere
 	config.SchemasPath = "/api/schemas"
+	config.CreateHooks = nil // answers without a "$schema" of their own
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	config.Security = []map[string][]string{{"token": {}}}
 	a := &API{mux: mux, huma: humago.New(mux, config)}
+	a.base()
 	return a
 }
+
+// base registers what is not about any noun.
+func (a *API) base() {
+	a.mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	huma.Register(a.huma, huma.Operation{
+		OperationID: "get-version", Method: http.MethodGet, Path: "/version", Summary: "Version of the server",
+		Security: []map[string][]string{{}},
+	}, func(context.Context, *struct{}) (*body[buildinfo.Info], error) {
+		return &body[buildinfo.Info]{buildinfo.Get()}, nil
+	})
+}
+
+// body is an answer with a JSON body and nothing else.
+type body[T any] struct{ Body T }
 
 // Handler serves the API to requests that auth knows.
 func (a *API) Handler(auth Authenticator) http.Handler {
@@ -47,11 +73,20 @@ func (a *API) Handler(auth Authenticator) http.Handler {
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			user, err := auth.Authenticate(r)
 			if err != nil {
-				w.Header().Set("WWW-Authenticate", `Bearer realm="penstock"`)
-				writeProblem(w, http.StatusUnauthorized, err.Error())
+				refuse(w, err)
 				return
 			}
 			r = r.WithContext(context.WithValue(r.Context(), userKey{}, user))
+		}
+		h, pattern := a.mux.Handler(r)
+		if pattern == "" {
+			noRoute(w, r, h)
+			return
+		}
+		if r.Body != nil && r.Body != http.NoBody {
+			// Handlers read bodies under a deadline. Left in place it would
+			// end the request when it passes, however long the work takes.
+			r.Body = &relaxed{r.Body, http.NewResponseController(w)}
 		}
 		a.mux.ServeHTTP(w, r)
 	})
@@ -70,6 +105,10 @@ func status(err error) error {
 	if err == nil {
 		return nil
 	}
+	var public huma.StatusError
+	if errors.As(err, &public) {
+		return err
+	}
 	for _, m := range []struct {
 		is   error
 		code int
@@ -79,10 +118,16 @@ func status(err error) error {
 		{problem.ErrInvalid, http.StatusUnprocessableEntity},
 		{problem.ErrForbidden, http.StatusForbidden},
 		{problem.ErrTimeout, http.StatusGatewayTimeout},
+		{context.DeadlineExceeded, http.StatusGatewayTimeout},
 	} {
 		if errors.Is(err, m.is) {
 			return huma.NewError(m.code, err.Error())
 		}
 	}
 	return huma.NewError(http.StatusInternalServerError, err.Error())
+}
+
+// route describes an operation on a noun, as the OpenAPI file shows it.
+func route(id, method, path, tag, summary string, codes ...int) huma.Operation {
+	return huma.Operation{OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Errors: codes, BodyReadTimeout: 10 * time.Second}
 }

@@ -83,7 +83,16 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &problem.Error{Op: "read the command line", Subject: c.CommandPath(), Code: problem.ExitUsage, Err: err, Hint: c.CommandPath() + " --help"}
 	})
-	for _, c := range append([]Command{newUp, newStatus, newDoctor, newGateway, newVersion}, commands...) {
+	own := []Command{
+		newCredential,
+		newDoctor,
+		newGateway,
+		newRepo,
+		newStatus,
+		newUp,
+		newVersion,
+	}
+	for _, c := range append(own, commands...) {
 		root.AddCommand(c(g))
 	}
 	root.SetHelpCommand(newHelp())

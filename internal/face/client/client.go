@@ -53,6 +53,9 @@ func New(base, dataDir string) (*Client, error) {
 	return &Client{base: u, token: token, http: &http.Client{Transport: transport}}, nil
 }
 
+// Token returns the token that requests carry, "" when there is none.
+func (c *Client) Token() string { return c.token }
+
 // dialLocalhost resolves *.localhost to loopback (RFC 6761), which most
 // resolvers do not.
 func dialLocalhost(ctx context.Context, network, addr string) (net.Conn, error) {

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -37,6 +38,7 @@ type paced struct {
 	start time.Time
 	in    int64
 	out   atomic.Int64 // also says whether an answer has begun
+	whole atomic.Bool  // all of the body was read
 	quick atomic.Bool  // writes must be taken at once
 }
 
@@ -50,6 +52,12 @@ func (p *paced) Read(b []byte) (int, error) {
 	_ = p.ctl.SetReadDeadline(p.pace.deadline(p.start, time.Now(), p.in))
 	n, err := p.body.Read(b)
 	p.in += int64(n)
+	if errors.Is(err, io.EOF) {
+		p.whole.Store(true)
+		// net/http goes on reading to notice when the client leaves; a
+		// deadline would look like that.
+		_ = p.ctl.SetReadDeadline(time.Time{})
+	}
 	return n, err
 }
 
@@ -73,6 +81,9 @@ const quickWrite = 5 * time.Second
 
 // done gives the connection back without deadlines of ours.
 func (p *paced) done() {
-	_ = p.ctl.SetReadDeadline(time.Time{})
-	_ = p.ctl.SetWriteDeadline(time.Now().Add(p.pace.idle))
+	if !p.whole.Load() {
+		// net/http reads what is left of the body, but not for long.
+		_ = p.ctl.SetReadDeadline(time.Now().Add(quickWrite))
+	}
+	_ = p.ctl.SetWriteDeadline(time.Time{}) // all is flushed but the end mark
 }

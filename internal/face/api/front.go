@@ -1,0 +1,91 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/id"
+)
+
+// writeTime is how long a client may take for one piece of an answer.
+const writeTime = 30 * time.Second
+
+// Front is the outermost handler of the server: it gives each request an id,
+// bounds how slowly its answer is taken, logs it for debugging and turns a
+// panic into an answer. Nothing it logs comes from headers or bodies, where
+// tokens are.
+func Front(h http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request := id.New()
+		f := &frontWriter{ResponseWriter: w, ctl: http.NewResponseController(w)}
+		f.Header().Set("X-Request-Id", request)
+		f.extend()
+		start := time.Now()
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				log.Error("handler panicked", "request", request, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				if f.code == 0 {
+					writeProblem(f, http.StatusInternalServerError, "internal error; the server's log has it under request "+request)
+				}
+			} else if p != nil {
+				panic(p) // net/http's own way to drop a connection
+			}
+			log.Debug("request", "request", request, "method", r.Method, "path", r.URL.Path, "status", max(f.code, http.StatusOK), "bytes", f.bytes, "took", time.Since(start))
+		}()
+		h.ServeHTTP(f, r)
+	})
+}
+
+// frontWriter counts what is written and moves the deadline with every write,
+// unless the handler sets deadlines of its own.
+type frontWriter struct {
+	http.ResponseWriter
+	ctl   *http.ResponseController
+	own   bool
+	code  int
+	bytes int64
+}
+
+func (f *frontWriter) extend() {
+	if !f.own {
+		_ = f.ctl.SetWriteDeadline(time.Now().Add(writeTime)) // a recorder in a test has none
+	}
+}
+
+func (f *frontWriter) WriteHeader(code int) {
+	if f.code == 0 && code >= 200 {
+		f.code = code
+	}
+	f.extend()
+	f.ResponseWriter.WriteHeader(code)
+}
+
+func (f *frontWriter) Write(b []byte) (int, error) {
+	if f.code == 0 {
+		f.code = http.StatusOK
+	}
+	f.extend()
+	n, err := f.ResponseWriter.Write(b)
+	f.bytes += int64(n)
+	return n, err
+}
+
+// FlushError sends what is buffered.
+func (f *frontWriter) FlushError() error {
+	f.extend()
+	return f.ctl.Flush()
+}
+
+// Flush is FlushError for those who ask for an http.Flusher.
+func (f *frontWriter) Flush() { _ = f.FlushError() }
+
+// SetWriteDeadline hands the deadline over to the handler.
+func (f *frontWriter) SetWriteDeadline(t time.Time) error {
+	f.own = true
+	return f.ctl.SetWriteDeadline(t)
+}
+
+// Unwrap serves http.ResponseController.
+func (f *frontWriter) Unwrap() http.ResponseWriter { return f.ResponseWriter }

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/face/api"
+)
+
+func newRepo(g *Globals) *cobra.Command {
+	c := &cobra.Command{Use: "repo", Short: "Hosted Git repositories"}
+	c.AddCommand(newRepoCreate(g), newRepoList(g), newRepoDelete(g))
+	return c
+}
+
+func newRepoCreate(g *Globals) *cobra.Command {
+	return &cobra.Command{
+		Use:     "create OWNER/NAME",
+		Short:   "Create an empty repository and say how to push to it",
+		Example: "  penstock repo create demo/shop",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := g.Client()
+			if err != nil {
+				return err
+			}
+			var repo api.Repo
+			if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/repos", api.NewRepo{Name: args[0]}, &repo); err != nil {
+				return repoError("create repository", args[0], err)
+			}
+			return g.Print(repo, func(w io.Writer) { printRepoCreated(w, repo, g.Server) })
+		},
+	}
+}
+
+func printRepoCreated(w io.Writer, repo api.Repo, server string) {
+	fmt.Fprintf(w, `Created %s
+  %s
+
+Let git on this machine know the token, once:
+  git config --global credential.%s.helper '!penstock credential'
+
+Push an existing repository:
+  git remote add penstock %s
+  git push -u penstock %s
+`, repo.Name, repo.CloneURL, server, repo.CloneURL, repo.DefaultBranch)
+}
+
+func newRepoList(g *Globals) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List repositories",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := g.Client()
+			if err != nil {
+				return err
+			}
+			var all struct {
+				Repositories []api.Repo `json:"repositories"`
+			}
+			if err := cl.Do(c.Context(), http.MethodGet, "/api/v1/repos", nil, &all); err != nil {
+				return repoError("list repositories", "", err)
+			}
+			return g.Print(all.Repositories, func(w io.Writer) {
+				if len(all.Repositories) == 0 {
+					fmt.Fprintln(g.Err, "no repositories; create one with: penstock repo create OWNER/NAME")
+					return
+				}
+				fmt.Fprintln(w, "NAME\tDEFAULT BRANCH\tAGE\tCLONE URL")
+				for _, r := range all.Repositories {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Name, r.DefaultBranch, shortAge(time.Since(r.CreatedAt)), r.CloneURL)
+				}
+			})
+		},
+	}
+}
+
+func newRepoDelete(g *Globals) *cobra.Command {
+	yes := false
+	c := &cobra.Command{
+		Use:   "delete OWNER/NAME --yes",
+		Short: "Delete a repository with all its history",
+		Long:  "Delete a repository with all its history. Nothing brings it back.\nWhat was deployed from it keeps running.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !yes {
+				return &problem.Error{
+					Op: "delete repository", Subject: args[0], Code: problem.ExitUsage,
+					Err:  fmt.Errorf("this removes all of its history, and --yes was not given"),
+					Hint: "penstock repo delete " + args[0] + " --yes",
+				}
+			}
+			cl, err := g.Client()
+			if err != nil {
+				return err
+			}
+			if err := cl.Do(c.Context(), http.MethodDelete, "/api/v1/repos/"+escapeRepo(args[0]), nil, nil); err != nil {
+				return repoError("delete repository", args[0], err)
+			}
+			fmt.Fprintf(g.Err, "deleted %s\n", args[0])
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "delete without asking")
+	return c
+}
+
+// escapeRepo makes a name safe in a path and keeps the slash between its
+// parts; the server judges the rest.
+func escapeRepo(name string) string {
+	u := url.URL{Path: name}
+	return u.EscapedPath()
+}
+
+// repoError names what was tried, unless the error already does.
+func repoError(op, subject string, err error) error {
+	if _, ok := err.(*problem.Error); ok {
+		return err
+	}
+	return &problem.Error{Op: op, Subject: subject, Err: err}
+}
