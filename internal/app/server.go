@@ -92,7 +92,9 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	mux.Handle("/git/", repos)
 	mux.Handle("/readyz", readyz(rooms))
 	mux.Handle("/", a.Handler(keeper))
-	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error { return serveHTTP(ctx, l, api.Front(mux, log.With("room", "http")), log) }})
+	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error {
+		return serveHTTP(ctx, l, api.Front(mux, log.With("room", "http")), log)
+	}})
 	log.Info("serving", "address", l.Addr().String())
 	return runRooms(ctx, rooms)
 }
