@@ -7,7 +7,7 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus" //nolint:depguard // what BuildKit and containerd log to
 )
 
 // bridgeLogs sends what BuildKit and containerd's libraries log to log. They
@@ -18,7 +18,7 @@ func bridgeLogs(log *slog.Logger) {
 	std.SetOutput(io.Discard)
 	std.ReplaceHooks(logrus.LevelHooks{})
 	std.AddHook(toSlog{log})
-	level := logrus.WarnLevel
+	level := logrus.ErrorLevel
 	if log.Enabled(context.Background(), slog.LevelDebug) {
 		level = logrus.InfoLevel
 	}
@@ -29,16 +29,14 @@ type toSlog struct{ log *slog.Logger }
 
 func (toSlog) Levels() []logrus.Level { return logrus.AllLevels }
 
-// Fire maps levels one down: what a library calls info is detail to us, and
-// its errors reach us as returned errors too. The text is a fact, not the
+// Fire maps levels down: what a library calls a warning is detail to us (each
+// build has several), and its errors reach us as returned errors too. The text is a fact, not the
 // message, so that messages stay constant.
 func (h toSlog) Fire(e *logrus.Entry) error {
 	level := slog.LevelDebug
-	switch e.Level {
+	switch e.Level { //nolint:exhaustive // the rest is detail
 	case logrus.PanicLevel, logrus.FatalLevel, logrus.ErrorLevel:
 		level = slog.LevelWarn
-	case logrus.WarnLevel:
-		level = slog.LevelInfo
 	}
 	ctx := e.Context
 	if ctx == nil {

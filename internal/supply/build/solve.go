@@ -1,0 +1,78 @@
+package build
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/docker/cli/cli/config"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
+)
+
+// frontendAttrs says to the Dockerfile frontend what r asks for. It is a pure
+// function; r has been checked.
+func frontendAttrs(r Request) map[string]string {
+	a := map[string]string{}
+	if r.Target != "" {
+		a["target"] = r.Target
+	}
+	for k, v := range r.Args {
+		a["build-arg:"+k] = v
+	}
+	for k, v := range r.Labels {
+		a["label:"+k] = v
+	}
+	if len(r.Platforms) > 0 {
+		var ps []string
+		for _, s := range r.Platforms {
+			p, err := platforms.Parse(s)
+			if err != nil {
+				continue // checked before
+			}
+			ps = append(ps, platforms.FormatAll(platforms.Normalize(p)))
+		}
+		a["platform"] = strings.Join(ps, ",")
+	}
+	switch {
+	case r.NoCache:
+		a["no-cache"] = ""
+	case len(r.NoCacheFilter) > 0:
+		a["no-cache"] = strings.Join(r.NoCacheFilter, ",")
+	}
+	if r.Pull {
+		a["image-resolve-mode"] = "pull"
+	}
+	return a
+}
+
+// solveOptions puts together what BuildKit's client needs.
+func solveOptions(r Request, in inputs, outs *outputs) (client.SolveOpt, error) {
+	attrs := frontendAttrs(r)
+	maps.Copy(attrs, in.attrs)
+	secrets, err := openSecrets(r.Secrets)
+	if err != nil {
+		return client.SolveOpt{}, fmt.Errorf("open secrets: %w", err)
+	}
+	// Credentials for registries are the user's, where docker login put them.
+	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+		AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
+	})
+	return client.SolveOpt{
+		Frontend:      "dockerfile.v0",
+		FrontendAttrs: attrs,
+		LocalMounts:   in.mounts,
+		OCIStores:     in.stores,
+		// The builder recognises a context it has seen by this key, and asks
+		// only for what changed.
+		SharedKey:    "penstock:" + in.key,
+		Exports:      slices.Clone(outs.exports),
+		CacheImports: cacheEntries(r.CacheFrom),
+		CacheExports: cacheEntries(r.CacheTo),
+		Session:      []session.Attachable{secrets, auth},
+	}, nil
+}
