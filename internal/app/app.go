@@ -11,7 +11,7 @@ import (
 
 // Main runs the command line args and returns the exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	return cli.Main(ctx, args, in, out, errw, newServer, cli.NewDown(stopJobs))
+	return cli.Main(ctx, args, in, out, errw, newServer, cli.NewDown(stopJobs), cli.Build(openBuilder))
 }
 
 // stopJobs ends the CI jobs that run under dataDir.
