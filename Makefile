@@ -83,11 +83,17 @@ $(GOLANGCI):
 	GOBIN=$(CURDIR)/bin/tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/tools/golangci-lint $@
 
+# The packages of a module that have end-to-end tests. They use this machine's
+# ports and network, so one package runs after another.
+e2e_packages = $$(grep -rl --include='*.go' '^//go:build e2e' $(1) | xargs -r -n 1 dirname | sort -u | sed 's|^[^./]|./&|')
+
 .PHONY: e2e
 e2e: setup build ## Run the end-to-end tests (root, Linux; starts real clusters)
-	@status=0; \
-	go test -tags e2e -count 1 -timeout 30m -run E2E $(TESTFLAGS) ./... || status=1; \
-	(cd node && go test -tags e2e -count 1 -timeout 30m -run E2E $(TESTFLAGS) ./...) || status=1; \
+	@status=0; export PENSTOCK_BIN=$(CURDIR)/bin; \
+	packages=$(call e2e_packages,internal test); \
+	go test -tags e2e -count 1 -p 1 -timeout 40m $(TESTFLAGS) $$packages || status=1; \
+	cd node; packages=$(call e2e_packages,.); \
+	[ -z "$$packages" ] || go test -tags e2e -count 1 -p 1 -timeout 40m $(TESTFLAGS) $$packages || status=1; \
 	exit $$status
 
 .PHONY: conformance

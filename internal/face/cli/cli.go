@@ -85,6 +85,7 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	})
 	own := []Command{
 		newCredential,
+		newDemo,
 		newDoctor,
 		newGateway,
 		newRepo,

@@ -1,0 +1,191 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/penstock-dev/penstock/internal/face/mark"
+)
+
+// Item is one line of what is going on.
+type Item struct {
+	Depth  int
+	State  string // a word of package mark
+	Name   string
+	Detail string
+	Began  time.Time // zero: not yet
+	Ended  time.Time // zero: still going on
+}
+
+// View shows items. Update replaces all of them; Close leaves the last state
+// on the screen and lets others print again.
+type View interface {
+	Update(items []Item)
+	Close()
+}
+
+// took is how long an item has been going on at now.
+func (i Item) took(now time.Time) string {
+	switch {
+	case i.Began.IsZero():
+		return ""
+	case !i.Ended.IsZero():
+		now = i.Ended
+	}
+	return seconds(now.Sub(i.Began))
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", max(0, d).Seconds()) }
+
+// text is the item as one line.
+func (i Item) text(now time.Time, ascii bool) string {
+	var b strings.Builder
+	b.WriteString(strings.Repeat("  ", i.Depth))
+	if !ascii {
+		b.WriteString(mark.Of(i.State) + " ")
+	}
+	fmt.Fprintf(&b, "%-9s %s", i.State, i.Name)
+	if i.Detail != "" {
+		b.WriteString("  " + i.Detail)
+	}
+	if t := i.took(now); t != "" {
+		b.WriteString("  " + t)
+	}
+	return b.String()
+}
+
+// plainView prints a line whenever an item changes its state: for files, pipes
+// and screen readers.
+type plainView struct {
+	out   io.Writer
+	ascii bool
+	now   func() time.Time
+	began time.Time
+	said  map[string]string
+}
+
+// NewPlainView returns a view that only appends lines. ascii leaves the shapes
+// out.
+func NewPlainView(out io.Writer, ascii bool) View {
+	return &plainView{out: out, ascii: ascii, now: time.Now, began: time.Now(), said: map[string]string{}}
+}
+
+func (v *plainView) Update(items []Item) {
+	now := v.now()
+	path := make([]string, 0, 4)
+	for _, i := range items {
+		path = append(path[:min(i.Depth, len(path))], i.Name)
+		key := strings.Join(path, "\x00")
+		says := i.State + "\x00" + i.Detail
+		if v.said[key] == says || i.State == "queued" {
+			continue
+		}
+		v.said[key] = says
+		fmt.Fprintf(v.out, "%7s  %s\n", seconds(now.Sub(v.began)), i.text(now, v.ascii))
+	}
+}
+
+func (v *plainView) Close() {}
+
+// liveView redraws the items in place.
+type liveView struct {
+	out  io.Writer
+	size func() (width, height int)
+
+	mu    sync.Mutex
+	items []Item
+	drawn int // lines on the screen that are ours
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+// NewLiveView returns a view for a terminal of the given size.
+func NewLiveView(out io.Writer, size func() (width, height int)) View {
+	v := &liveView{out: out, size: size, stop: make(chan struct{})}
+	v.done.Go(v.tick)
+	return v
+}
+
+// tick keeps the durations moving.
+func (v *liveView) tick() {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-v.stop:
+			return
+		case now := <-t.C:
+			v.mu.Lock()
+			v.draw(now)
+			v.mu.Unlock()
+		}
+	}
+}
+
+func (v *liveView) Update(items []Item) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.items = items
+	v.draw(time.Now())
+}
+
+func (v *liveView) Close() {
+	close(v.stop)
+	v.done.Wait()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.draw(time.Now())
+	v.items, v.drawn = nil, 0
+}
+
+// draw replaces our lines on the screen in a single write.
+func (v *liveView) draw(now time.Time) {
+	width, height := v.size()
+	lines := layout(v.items, now, width, height-1)
+	var b strings.Builder
+	if v.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", v.drawn)
+	}
+	for _, l := range lines {
+		b.WriteString(l + "\x1b[K\n")
+	}
+	b.WriteString("\x1b[J")
+	v.drawn = len(lines)
+	_, _ = io.WriteString(v.out, b.String())
+}
+
+// layout makes at most height lines of at most width columns: what is below a
+// finished item is folded away, and if that is not enough, the oldest lines
+// are.
+func layout(items []Item, now time.Time, width, height int) []string {
+	var lines []string
+	folded := -1 // depth below which items are hidden
+	for _, i := range items {
+		if folded >= 0 && i.Depth > folded {
+			continue
+		}
+		folded = -1
+		if i.State == "passed" || i.State == "skipped" || i.State == "queued" {
+			folded = i.Depth
+		}
+		lines = append(lines, cut(i.text(now, false), width))
+	}
+	if height > 1 && len(lines) > height {
+		hidden := len(lines) - height + 1
+		lines = append([]string{cut(fmt.Sprintf("(%d lines above)", hidden), width)}, lines[hidden:]...)
+	}
+	return lines
+}
+
+// cut shortens s to width columns. The text of our views is one column a rune.
+func cut(s string, width int) string {
+	if width < 1 || utf8.RuneCountInString(s) <= width {
+		return s
+	}
+	return string([]rune(s)[:width-1]) + "…"
+}
