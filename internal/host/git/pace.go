@@ -31,15 +31,16 @@ func (p pace) deadline(start, now time.Time, n int64) time.Time {
 
 // paced reads a request and writes its answer, both no slower than pace.
 type paced struct {
-	pace  pace
-	w     http.ResponseWriter
-	ctl   *http.ResponseController
-	body  io.Reader
-	start time.Time
-	in    int64
-	out   atomic.Int64 // also says whether an answer has begun
-	whole atomic.Bool  // all of the body was read
-	quick atomic.Bool  // writes must be taken at once
+	pace   pace
+	w      http.ResponseWriter
+	ctl    *http.ResponseController
+	body   io.Reader
+	start  time.Time
+	in     int64
+	out    atomic.Int64 // also says whether an answer has begun
+	whole  atomic.Bool  // all of the body was read
+	broken atomic.Bool  // it cannot be
+	quick  atomic.Bool  // writes must be taken at once
 }
 
 func newPaced(p pace, w http.ResponseWriter, body io.Reader) *paced {
@@ -57,6 +58,8 @@ func (p *paced) Read(b []byte) (int, error) {
 		// net/http goes on reading to notice when the client leaves; a
 		// deadline would look like that.
 		_ = p.ctl.SetReadDeadline(time.Time{})
+	} else if err != nil {
+		p.broken.Store(true)
 	}
 	return n, err
 }
@@ -81,8 +84,9 @@ const quickWrite = 5 * time.Second
 
 // done gives the connection back without deadlines of ours.
 func (p *paced) done() {
-	if !p.whole.Load() {
-		// net/http reads what is left of the body, but not for long.
+	if !p.whole.Load() && !p.broken.Load() {
+		// net/http reads what is left of the body, but not for long. A
+		// deadline that has passed stays.
 		_ = p.ctl.SetReadDeadline(time.Now().Add(quickWrite))
 	}
 	_ = p.ctl.SetWriteDeadline(time.Time{}) // all is flushed but the end mark

@@ -87,6 +87,10 @@ func config(fsync bool, maxPush int64) []string {
 		{"receive.fsck.badTimezone", "ignore"},
 		{"receive.fsck.missingSpaceBeforeDate", "ignore"},
 		{"receive.fsck.zeroPaddedFilemode", "ignore"},
+		{"receive.fsck.hasDot", "error"}, // names that no checkout can have
+		{"receive.fsck.hasDotdot", "error"},
+		{"receive.fsck.hasDotgit", "error"},
+		{"receive.fsck.fullPathname", "error"},
 		{"receive.maxInputSize", strconv.FormatInt(maxPush, 10)},
 		// One pack per push: one file to make durable instead of one per object.
 		{"receive.unpackLimit", "1"},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -32,9 +33,6 @@ func (x *exchange) receive(ctx context.Context) {
 	s := x.server
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Without this the first word of an answer would make net/http read, and
-	// throw away, what is left of the push.
-	_ = x.out.ctl.EnableFullDuplex()
 	used, err := s.shared(ctx, x.route.repo)
 	if err != nil {
 		x.fail("open repository", err)
@@ -86,10 +84,10 @@ func (x *exchange) receive(ctx context.Context) {
 	}()
 
 	r := bufio.NewReaderSize(out, 64<<10)
-	var ack ack
+	ack := ack{w: x.out}
 	err = x.copyHeader(r)
 	if err == nil {
-		err = ack.copy(x.out, r)
+		err = ack.copy(r, &x.out.quick)
 	}
 	if err != nil {
 		cancel()
@@ -119,19 +117,15 @@ func (x *exchange) receive(ctx context.Context) {
 	switch {
 	case recordErr != nil:
 		s.log.Error("push is not recorded", "repo", x.route.repo, "error", recordErr)
-		ack.refuse(x.out, "the push is stored, but Penstock could not record it and will try again: "+recordErr.Error())
+		ack.refuse("the push is stored, but Penstock could not record it and will try again: " + recordErr.Error())
 	case err != nil:
 		x.explain(err, said)
 	default:
 		t.unlock()
 		x.out.quick.Store(false)
-		failAck(ack.release(x.out), s, x.route.repo)
-	}
-}
-
-func failAck(err error, s *Server, repo string) {
-	if err != nil {
-		s.log.Debug("client did not take the answer to its push", "repo", repo, "error", err)
+		if err := ack.release(); err != nil {
+			s.log.Debug("client did not take the answer to its push", "repo", x.route.repo, "error", err)
+		}
 	}
 }
 
@@ -236,28 +230,31 @@ const maxAck = 64 << 20
 // ack keeps back the part of receive-pack's answer that says what became of the
 // push, and lets progress through.
 type ack struct {
+	w        *paced
+	early    []byte // progress from before the client was listening
 	held     []byte
 	sideband bool // the client understands messages beside the answer
+	gone     bool // it does not take them any more; the push goes on
 }
 
-// copy reads all of the answer, in pkt-lines, and passes progress on.
-func (a *ack) copy(w io.Writer, r *bufio.Reader) error {
-	gone := false
+// copy reads all of the answer, in pkt-lines, and passes progress on once all
+// of the request is read: with its first word of answer net/http throws away
+// what is left of a request.
+func (a *ack) copy(r *bufio.Reader, listening *atomic.Bool) error {
 	for {
 		pkt, err := readPkt(r)
-		if len(pkt) > 0 {
-			if len(a.held) == 0 && isProgress(pkt) {
-				a.sideband = true
-				if !gone {
-					_, werr := w.Write(pkt)
-					gone = werr != nil // the push goes on without its audience
-				}
-			} else {
-				if len(a.held)+len(pkt) > maxAck {
-					return errTooLarge
-				}
-				a.sideband = a.sideband || len(pkt) > 4 && pkt[4] == 1
-				a.held = append(a.held, pkt...)
+		switch {
+		case len(pkt) == 0:
+		case len(a.early)+len(a.held)+len(pkt) > maxAck:
+			return errTooLarge
+		case len(a.held) > 0 || !isProgress(pkt):
+			a.sideband = a.sideband || len(pkt) > 4 && pkt[4] == 1
+			a.held = append(a.held, pkt...)
+		default:
+			a.sideband = true
+			a.early = append(a.early, pkt...)
+			if listening.Load() {
+				a.progress()
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -267,6 +264,15 @@ func (a *ack) copy(w io.Writer, r *bufio.Reader) error {
 			return err
 		}
 	}
+}
+
+// progress sends the messages that came so far.
+func (a *ack) progress() {
+	if len(a.early) > 0 && !a.gone {
+		_, err := a.w.Write(a.early)
+		a.gone = err != nil
+	}
+	a.early = a.early[:0]
 }
 
 // isProgress says whether pkt is a message for the user or a sign of life.
@@ -307,22 +313,23 @@ func readPkt(r *bufio.Reader) ([]byte, error) {
 }
 
 // release sends what was kept back.
-func (a *ack) release(w io.Writer) error {
+func (a *ack) release() error {
+	a.progress()
 	if len(a.held) == 0 {
 		return nil
 	}
-	_, err := w.Write(a.held)
+	_, err := a.w.Write(a.held)
 	return err
 }
 
 // refuse ends the answer with an error in place of what was kept back.
-func (a *ack) refuse(p *paced, msg string) {
-	if a.sideband && p.out.Load() > 0 {
-		_, _ = fmt.Fprintf(p, "%04x\x03%s\n", len(msg)+6, msg)
+func (a *ack) refuse(msg string) {
+	if a.sideband {
+		a.progress()
+		_, _ = fmt.Fprintf(a.w, "%04x\x03%s\n", len(msg)+6, msg)
 		return
 	}
-	if p.out.Load() == 0 {
-		p.w.Header().Del("Content-Type")
-		answer(p.w, http.StatusInternalServerError, msg)
+	if a.w.out.Load() == 0 {
+		answer(a.w.w, http.StatusInternalServerError, msg)
 	}
 }
