@@ -38,7 +38,7 @@ func (d *Demo) waitAnswer(ctx context.Context, e environment, version, text stri
 		ctx, cancel = context.WithTimeoutCause(ctx, answerWithin, problem.ErrTimeout)
 		defer cancel()
 	}
-	last := "no answer yet"
+	var last string
 	for {
 		got, err := d.ask(ctx, e, text)
 		switch {
