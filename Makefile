@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED := 0
-# What the caller has in GOFLAGS must not change what is built.
-export GOFLAGS := -mod=readonly
+# What the caller has in GOFLAGS must not change what is built. The same flags
+# for builds, tests and linters let all of them share what was compiled.
+export GOFLAGS := -mod=readonly -trimpath
 
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-devel)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
@@ -50,11 +51,11 @@ build: bin/penstock bin/penstock-node ## Build both programs into bin/
 # go decides what is out of date.
 .PHONY: bin/penstock
 bin/penstock:
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/penstock
+	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/penstock
 
 .PHONY: bin/penstock-node
 bin/penstock-node:
-	cd node && go build -trimpath -ldflags '$(NODE_LDFLAGS)' -o ../$@ ./cmd/penstock-node
+	cd node && go build -ldflags '$(NODE_LDFLAGS)' -o ../$@ ./cmd/penstock-node
 
 ##@ Check
 
