@@ -64,6 +64,10 @@ type Session interface {
 	// error. When ctx ends, the command and all its descendants are stopped
 	// (interrupt, Grace, terminate, kill) and ctx's error is returned.
 	Run(ctx context.Context, cmd Command) (code int, err error)
+	// Env is the environment that a fresh login has here: PATH, HOME, USER,
+	// SHELL, LANG, TMPDIR and the machine's proxy settings. It is what callers
+	// start from when they make a Command's Env; Run adds nothing to that.
+	Env() []string
 	// Close stops whatever still runs and removes every trace: processes,
 	// mounts, interfaces, control groups, scratch directories. It is safe to
 	// call twice.
@@ -78,7 +82,7 @@ type Command struct {
 	Stdin  io.Reader
 	Stdout io.Writer // default discards
 	Stderr io.Writer
-	// Grace is how long an interrupted command has between the signals;
-	// default 7.5 s after interrupt and 2.5 s after terminate.
+	// Grace is how long a command has after the interrupt, and again after the
+	// terminate; default 7.5 s and 2.5 s.
 	Grace time.Duration
 }

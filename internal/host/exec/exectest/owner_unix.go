@@ -1,0 +1,20 @@
+//go:build linux
+
+package exectest
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+)
+
+func owner(t *testing.T, path string) string {
+	t.Helper()
+	fi, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := fi.Sys().(*syscall.Stat_t)
+	return fmt.Sprintf("%d:%d", st.Uid, st.Gid)
+}

@@ -1,0 +1,214 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The chains are ours alone; everything else in the tables is left as it is.
+const (
+	chainIn      = "PENSTOCK-CI-IN"      // sandbox to the host itself
+	chainForward = "PENSTOCK-CI-FORWARD" // sandbox to anywhere else, and back
+	chainNAT     = "PENSTOCK-CI-NAT"
+)
+
+// localNetworks are interfaces behind which other software keeps networks of
+// its own on this machine. A trailing + means any ending.
+var localNetworks = []string{
+	"docker+", "br-+", "virbr+", "vnet+", "cni+", "cali+", "cilium+", "flannel+", "veth+", "lxc+", "lxdbr+",
+	"podman+", "nerdctl+", "kube-+", "penstock+", interfacePrefix + "+",
+}
+
+// linkLocal is where clouds keep their metadata service, which hands out
+// credentials of the machine.
+var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
+// rule is one rule in one of the tables' own chains that leads into ours.
+type rule struct{ table, chain, match string }
+
+func jumps(subnet netip.Prefix) []rule {
+	return []rule{
+		{"filter", "INPUT", "-i " + interfacePrefix + "+ -j " + chainIn},
+		{"filter", "FORWARD", "-i " + interfacePrefix + "+ -j " + chainForward},
+		{"filter", "FORWARD", "-o " + interfacePrefix + "+ -j " + chainForward},
+		{"nat", "POSTROUTING", "-s " + subnet.Masked().String() + " -j " + chainNAT},
+	}
+}
+
+// rules is the input of iptables-restore --noflush that makes our chains what
+// they have to be. It says nothing about other chains.
+func rules(subnet netip.Prefix, deny []netip.Prefix) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line("*filter")
+	line(":%s - [0:0]", chainIn)
+	line(":%s - [0:0]", chainForward)
+	line("-A %s -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", chainIn)
+	line("-A %s -p tcp -j REJECT --reject-with tcp-reset", chainIn)
+	line("-A %s -j REJECT", chainIn)
+	line("-A %s -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", chainForward)
+	refuse := func(match string) {
+		line("-A %s -i %s+ %s -p tcp -j REJECT --reject-with tcp-reset", chainForward, interfacePrefix, match)
+		line("-A %s -i %s+ %s -j REJECT", chainForward, interfacePrefix, match)
+	}
+	for _, i := range localNetworks {
+		refuse("-o " + i)
+	}
+	for _, p := range append([]netip.Prefix{linkLocal, subnet.Masked()}, deny...) {
+		refuse("-d " + p.Masked().String())
+	}
+	line("-A %s -i %s+ -j ACCEPT", chainForward, interfacePrefix)
+	line("-A %s -j REJECT", chainForward) // new connections into a sandbox
+	line("COMMIT")
+	line("*nat")
+	line(":%s - [0:0]", chainNAT)
+	line("-A %s ! -o %s+ -j MASQUERADE", chainNAT, interfacePrefix)
+	line("COMMIT")
+	return b.String()
+}
+
+// missingJumps says which jumps a dump of the tables lacks. They must come
+// before anything that another program put into the chain, or a verdict there
+// would come first.
+func missingJumps(saved string, want []rule) []rule {
+	table := ""
+	first := map[string]bool{} // "table chain": only jumps of ours so far
+	have := map[rule]bool{}
+	for l := range strings.Lines(saved) {
+		l = strings.TrimSpace(l)
+		if t, ok := strings.CutPrefix(l, "*"); ok {
+			table = t
+			continue
+		}
+		rest, ok := strings.CutPrefix(l, "-A ")
+		if !ok {
+			continue
+		}
+		chain, match, _ := strings.Cut(rest, " ")
+		key := table + " " + chain
+		r := rule{table, chain, match}
+		if ours(r, want) {
+			if !first[key] {
+				have[r] = true
+			}
+			continue
+		}
+		first[key] = true
+	}
+	var missing []rule
+	for _, r := range want {
+		if !have[r] {
+			missing = append(missing, r)
+		}
+	}
+	return missing
+}
+
+func ours(r rule, want []rule) bool {
+	for _, w := range want {
+		if r == w {
+			return true
+		}
+	}
+	return false
+}
+
+// firewall keeps the rules in place while sessions are open.
+type firewall struct {
+	subnet netip.Prefix
+	deny   []netip.Prefix
+
+	mu      sync.Mutex
+	checked time.Time // when the rules were last seen in place
+}
+
+// recheck is how long rules are believed to be in place: a firewall manager
+// that reloads throws away what it did not make.
+const recheck = 30 * time.Second
+
+// ensure puts the rules in place unless they were there a moment ago.
+func (f *firewall) ensure(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.checked.IsZero() && time.Since(f.checked) < recheck {
+		return nil
+	}
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return fmt.Errorf("allow forwarding: %w", err)
+	}
+	if _, err := iptables(ctx, rules(f.subnet, f.deny), "iptables-restore", "--noflush", "--wait=10"); err != nil {
+		return fmt.Errorf("set firewall rules: %w", err)
+	}
+	saved, err := iptables(ctx, "", "iptables-save")
+	if err != nil {
+		return fmt.Errorf("read firewall rules: %w", err)
+	}
+	for _, r := range missingJumps(saved, jumps(f.subnet)) {
+		// A copy further down would do no harm, but nothing is to pile up.
+		_ = remove(ctx, r)
+		if _, err := iptables(ctx, "", "iptables", append([]string{"--wait=10", "-t", r.table, "-I", r.chain, "1"}, strings.Fields(r.match)...)...); err != nil {
+			return fmt.Errorf("set firewall rules: %w", err)
+		}
+	}
+	f.checked = time.Now()
+	return nil
+}
+
+// clear removes the rules.
+func (f *firewall) clear(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checked = time.Time{}
+	return clearRules(ctx, f.subnet)
+}
+
+func clearRules(ctx context.Context, subnet netip.Prefix) error {
+	saved, err := iptables(ctx, "", "iptables-save")
+	if err != nil {
+		return fmt.Errorf("read firewall rules: %w", err)
+	}
+	var errs []error
+	for _, r := range jumps(subnet) {
+		// All copies, should there be several.
+		for range strings.Count(saved, "-A "+r.chain+" "+r.match+"\n") {
+			errs = append(errs, remove(ctx, r))
+		}
+	}
+	for _, c := range []rule{{table: "filter", chain: chainIn}, {table: "filter", chain: chainForward}, {table: "nat", chain: chainNAT}} {
+		if !strings.Contains(saved, ":"+c.chain+" ") {
+			continue
+		}
+		for _, op := range []string{"-F", "-X"} {
+			_, err := iptables(ctx, "", "iptables", "--wait=10", "-t", c.table, op, c.chain)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func remove(ctx context.Context, r rule) error {
+	_, err := iptables(ctx, "", "iptables", append([]string{"--wait=10", "-t", r.table, "-D", r.chain}, strings.Fields(r.match)...)...)
+	return err
+}
+
+func iptables(ctx context.Context, in, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out, errw bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &errw
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(errw.String()))
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,311 @@
+//go:build linux
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netns"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/exec"
+	"github.com/penstock-dev/penstock/internal/host/exec/cgtree"
+	"github.com/penstock-dev/penstock/internal/host/exec/forward"
+	"github.com/penstock-dev/penstock/internal/host/exec/sandbox/wire"
+)
+
+// openTimeout bounds the start of a sandbox, which takes a twentieth of a
+// second where the machine is not overloaded.
+const openTimeout = 60 * time.Second
+
+var validID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+
+// Open starts a sandbox.
+func (r *Runtime) Open(ctx context.Context, spec exec.SessionSpec) (exec.Session, error) {
+	s, err := r.openSession(ctx, spec)
+	if err != nil {
+		return nil, &problem.Error{Op: "open sandbox", Subject: spec.ID, Err: err, Hint: "penstock doctor"}
+	}
+	return s, nil
+}
+
+func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec) (_ *session, err error) {
+	if err := validate(spec); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+
+	s := &session{r: r, id: spec.ID, spec: spec, log: r.log.With("session", spec.ID)}
+	s.done = make(chan struct{})
+	defer func() {
+		if err != nil {
+			if e := s.Close(); e != nil {
+				s.log.Warn("clean up after failed start", "error", e)
+			}
+		}
+	}()
+	if err := s.claim(ctx); err != nil {
+		return nil, err
+	}
+	layer, under, err := r.base()
+	if err != nil {
+		return nil, err
+	}
+	fs := &rootfs{
+		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: layer, under: under,
+		scratch: s.scratch(), bundle: s.bundle(),
+		mounts: append([]exec.Mount{{Source: spec.Workspace, Target: spec.Workspace}}, spec.Mounts...),
+		files:  s.files(),
+	}
+	defer fs.release()
+	if err := fs.prepare(); err != nil {
+		return nil, fmt.Errorf("prepare root file system: %w", err)
+	}
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.firewall.ensure(gctx) })
+	g.Go(func() error { return s.start(gctx, fs) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func validate(spec exec.SessionSpec) error {
+	if !validID.MatchString(spec.ID) {
+		return fmt.Errorf("%w: session id %q is not of the form %s", problem.ErrInvalid, spec.ID, validID)
+	}
+	if !filepath.IsAbs(spec.Workspace) || filepath.Clean(spec.Workspace) == "/" {
+		return fmt.Errorf("%w: workspace %q is not an absolute path below the root", problem.ErrInvalid, spec.Workspace)
+	}
+	for _, m := range spec.Mounts {
+		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) || filepath.Clean(m.Target) == "/" {
+			return fmt.Errorf("%w: mount of %q at %q needs absolute paths below the root", problem.ErrInvalid, m.Source, m.Target)
+		}
+	}
+	for inside, outside := range spec.Forward {
+		if err := forward.Loopback(inside); err != nil {
+			return fmt.Errorf("%w: forward %s: %w", problem.ErrInvalid, inside, err)
+		}
+		if _, _, err := net.SplitHostPort(outside); err != nil {
+			return fmt.Errorf("%w: forward to %s: %w", problem.ErrInvalid, outside, err)
+		}
+	}
+	for name, addr := range spec.Hosts {
+		if net.ParseIP(addr) == nil || name == "" || strings.ContainsAny(name, " \t\r\n#") {
+			return fmt.Errorf("%w: hosts entry %q %q", problem.ErrInvalid, addr, name)
+		}
+	}
+	return nil
+}
+
+// claim takes the session's id and its slot, removing first what a crash left
+// under the id.
+func (s *session) claim(ctx context.Context) error {
+	lock, err := lockFile(filepath.Join(s.r.runDir, s.id+".lock"))
+	if errors.Is(err, errLocked) {
+		return fmt.Errorf("session %w", problem.ErrExists)
+	}
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	if err := s.r.removeSession(ctx, s.id); err != nil {
+		return fmt.Errorf("remove what a crash left behind: %w", err)
+	}
+	if s.slot, err = takeSlot(filepath.Join(machineDir, "slots")); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (s *session) bundle() string  { return filepath.Join(s.r.runDir, s.id) }
+func (s *session) scratch() string { return filepath.Join(s.r.o.Dir, "session-"+s.id) }
+
+// containerName is unique on the machine, as control groups are named by it.
+func (r *Runtime) containerName(id string) string { return filepath.Base(r.runDir) + "-" + id }
+
+// hostname of a session: its id, which is a valid name.
+func (s *session) hostname() string { return strings.Trim(s.id, "-") }
+
+// files are the network files of the sandbox.
+func (s *session) files() map[string]string {
+	var hosts strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1 localhost %s\n::1 localhost\n", s.hostname())
+	names := make([]string, 0, len(s.spec.Hosts))
+	for n := range s.spec.Hosts {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		fmt.Fprintf(&hosts, "%s %s\n", s.spec.Hosts[n], n)
+	}
+	hosts.WriteString(remoteHosts(readText("/etc/hosts")))
+	resolv := "nameserver 127.0.0.1\n"
+	_, keep := parseResolvConf(readText("/etc/resolv.conf"))
+	for _, l := range keep {
+		resolv += l + "\n"
+	}
+	return map[string]string{"/etc/hosts": hosts.String(), "/etc/resolv.conf": resolv, "/etc/hostname": s.hostname() + "\n"}
+}
+
+// remoteHosts keeps the entries of a hosts file that name other machines: a
+// mirror or a proxy that is only known there.
+func remoteHosts(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		if ip := net.ParseIP(f[0]); ip == nil || ip.IsLoopback() || ip.IsMulticast() || ip.IsUnspecified() {
+			continue
+		}
+		b.WriteString(strings.Join(f, " ") + "\n")
+	}
+	return b.String()
+}
+
+func readText(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "" // the host has none, so the sandbox adds nothing from it
+	}
+	return string(data)
+}
+
+// start launches the agent and connects it.
+func (s *session) start(ctx context.Context, fs *rootfs) error {
+	cgRoot, err := cgtree.Root()
+	if err != nil {
+		return err
+	}
+	name := s.r.containerName(s.id)
+	group := "/penstock-ci/" + name
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return fmt.Errorf("make control socket: %w", err)
+	}
+	s.control = ours
+	s.pid, err = s.r.launch(ctx, name, fs, container{
+		root: filepath.Join(fs.bundle, "root"), base: fs.base, hostname: s.hostname(),
+		cgroup: group, cgroupV2: cgRoot == "/sys/fs/cgroup", limits: limits(s.spec.Limits, s.r.o.Limits),
+	}, theirs)
+	theirs.Close()
+	if err != nil {
+		return fmt.Errorf("start container: %w", err)
+	}
+	fd, err := unix.PidfdOpen(s.pid, 0)
+	if err != nil {
+		return fmt.Errorf("watch container: %w", err)
+	}
+	s.pidfd = os.NewFile(uintptr(fd), "pidfd")
+	s.group, err = cgtree.Make(cgRoot, group)
+	if err != nil {
+		return fmt.Errorf("make control group: %w", err)
+	}
+
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		// With version 1 controllers runc leaves this hierarchy alone.
+		if err := s.group.Add(s.pid); err != nil {
+			return fmt.Errorf("enter control group: %w", err)
+		}
+		if err := s.group.Chown(fs.base, fs.base); err != nil {
+			return fmt.Errorf("delegate control group: %w", err)
+		}
+		return nil
+	})
+	g.Go(s.network)
+	g.Go(func() error { return s.greet(gctx) })
+	return g.Wait()
+}
+
+func (s *session) network() error {
+	ns, err := netns.GetFromPid(s.pid)
+	if err != nil {
+		return fmt.Errorf("open network namespace: %w", err)
+	}
+	defer ns.Close()
+	if err := connect(s.pid, ns, s.slot, s.r.o.Subnet); err != nil {
+		return err
+	}
+	s.forwards = forward.New(s.log)
+	return inNetwork(ns, func() error {
+		for inside, outside := range s.spec.Forward {
+			l, err := net.Listen("tcp", inside)
+			if err != nil {
+				return fmt.Errorf("forward %s: %w", inside, err)
+			}
+			s.forwards.TCP(l, outside)
+		}
+		pc, err := net.ListenPacket("udp4", "127.0.0.1:53")
+		if err != nil {
+			return fmt.Errorf("listen for name queries: %w", err)
+		}
+		dnsUDP(s.forwards, pc)
+		l, err := net.Listen("tcp4", "127.0.0.1:53")
+		if err != nil {
+			return fmt.Errorf("listen for name queries: %w", err)
+		}
+		dnsTCP(s.forwards, l)
+		return nil
+	})
+}
+
+// greet waits for the agent's first word, then keeps listening to it.
+func (s *session) greet(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { s.control.Close() })
+	m, files, err := wire.Receive(s.control)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	for _, f := range files {
+		f.Close() // nothing is expected from inside
+	}
+	if err != nil {
+		return fmt.Errorf("wait for the sandbox's first process: %w%s", err, s.lastWords())
+	}
+	if m.Op != wire.Ready {
+		return fmt.Errorf("the sandbox's first process says %q, not ready", m.Op)
+	}
+	s.wg.Go(s.listen)
+	return nil
+}
+
+// lastWords is what the agent wrote before it went.
+func (s *session) lastWords() string {
+	if t := strings.TrimSpace(readText(filepath.Join(s.bundle(), "stderr"))); t != "" {
+		return ": " + t[:min(len(t), 1<<10)]
+	}
+	return ""
+}
+
+// socketpair makes the two ends of a SEQPACKET socket, ours for Go.
+func socketpair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "control"), os.NewFile(uintptr(fds[1]), "agent")
+	conn, err := net.FileConn(ours)
+	ours.Close()
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}

@@ -1,0 +1,42 @@
+//go:build linux
+
+package sandbox_test
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/penstock-dev/penstock/internal/host/exec/exectest"
+	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
+)
+
+// newRuntime makes a runtime of the test's own. Without root there are no
+// sandboxes, which Check says; continuous integration runs as root.
+func newRuntime(t *testing.T) *sandbox.Runtime {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("sandboxes need root")
+	}
+	dir, err := os.MkdirTemp("/var/tmp", "penstock-sandbox-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	r, err := sandbox.New(sandbox.Options{
+		Dir: filepath.Join(dir, "sandbox"),
+		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("close runtime: %v", err)
+		}
+	})
+	return r
+}
+
+func TestConformance(t *testing.T) { exectest.Run(t, newRuntime(t)) }
