@@ -97,9 +97,17 @@ e2e: setup build ## Run the end-to-end tests (root, Linux; starts real clusters)
 	[ -z "$$packages" ] || go test -tags e2e -count 1 -p 1 -timeout 40m $(TESTFLAGS) $$packages || status=1; \
 	exit $$status
 
+# NAME:PACKAGE of each suite that others wrote; its test is TestCorpus or
+# TestConformance.
+SUITES := expressions:./internal/ci/expr
+
 .PHONY: conformance
-conformance: ## Run the suites that others wrote
-	go test -count 1 -run 'Conformance|Corpus' $(TESTFLAGS) ./...
+conformance: ## Run the suites that others wrote and write test/scoreboards
+	@mkdir -p test/scoreboards; status=0; \
+	for suite in $(SUITES); do \
+		go test -json -count 1 -run '^Test(Corpus|Conformance)' $${suite#*:} | \
+		go run ./test/scoreboard -commit $(COMMIT) -o test/scoreboards/$${suite%%:*}.tsv || status=1; \
+	done; exit $$status
 
 .PHONY: bench
 bench: ## Run the benchmarks
