@@ -4,7 +4,7 @@
 //
 // It is not built on httputil.ReverseProxy except for protocol upgrades: the
 // retries, the waiting for an endpoint and the deadlines per read and write
-// need the loop in our hands, and a request costs about a third less.
+// need the loop in our hands.
 package proxy
 
 import (
