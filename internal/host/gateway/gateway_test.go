@@ -131,7 +131,7 @@ func TestServesSavedRoutes(t *testing.T) {
 		t.Errorf("%d %s", code, body)
 	}
 	st := r.status(t)
-	if !st.Ready || st.Table.Source != "disk" || st.Table.At.IsZero() || !strings.Contains(st.Watch.Reason, "there is no kubeconfig") {
+	if !st.Ready || st.Table.Source != "disk" || st.Table.At.IsZero() || !strings.Contains(st.Watch.Reason, "the kubeconfig") {
 		t.Errorf("status %+v", st)
 	}
 	if code, _ := get(t, "unix", filepath.Join(dir, "admin.sock"), "gateway", "/readyz"); code != 200 {

@@ -48,7 +48,7 @@ func (w *watcher) run(ctx context.Context) error {
 		if err != nil {
 			reason := err.Error()
 			if errors.Is(err, fs.ErrNotExist) {
-				reason = "there is no kubeconfig " + w.kubeconfig + " yet"
+				reason = "the kubeconfig " + w.kubeconfig + ", which is not there yet"
 			}
 			if w.state.watching("waiting", reason) {
 				w.log.Info("waiting for a kubeconfig", "file", w.kubeconfig)
