@@ -25,6 +25,8 @@ import (
 	"github.com/penstock-dev/penstock/internal/supply/build/buildtest"
 )
 
+func TestMain(m *testing.M) { buildtest.Main(m) }
+
 // files makes a build context with busybox in it, which stands for the tools
 // of a base image.
 func files(t testing.TB, content map[string]string) string {

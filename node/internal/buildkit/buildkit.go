@@ -152,6 +152,9 @@ func (s *Server) serve(ctx context.Context, o Options, ready func()) (err error)
 		defer cancel()
 		err = errors.Join(err, clean(cctx, o))
 	}()
+	if err := limitSteps(o); err != nil {
+		return err
+	}
 	nw, err := newNetwork(ctx, o)
 	if err != nil {
 		return err

@@ -41,10 +41,22 @@ func clean(ctx context.Context, o Options) error {
 		cleanContainers(ctx, o),
 		cleanMounts(o.Root),
 		cleanNetns(o),
-		removeBridge(o),
-		removeRules(ctx, o),
-		cleanCgroups(),
+		cleanBridge(ctx, o),
+		cleanCgroups(o),
 	)
+}
+
+// cleanBridge removes the bridge and the packet filter rules for it, unless
+// they belong to the builder of another directory.
+func cleanBridge(ctx context.Context, o Options) error {
+	br, err := findBridge(o)
+	if err != nil {
+		return err
+	}
+	if br != nil {
+		err = removeBridge(br)
+	}
+	return errors.Join(err, removeRules(ctx, o))
 }
 
 // cleanContainers ends the containers of RUN steps. Each has a directory of
@@ -147,19 +159,13 @@ func cleanNetns(o Options) error {
 }
 
 // cleanCgroups removes the groups that RUN steps were in, from every
-// hierarchy. Groups that are not empty belong to another builder and stay.
-func cleanCgroups() error {
+// hierarchy. Steps that could not be ended keep theirs.
+func cleanCgroups(o Options) error {
 	var errs []error
-	for _, pattern := range []string{"/sys/fs/cgroup" + cgroupParent, "/sys/fs/cgroup/*" + cgroupParent} {
-		dirs, err := filepath.Glob(pattern)
-		if err != nil {
-			return fmt.Errorf("list control groups: %w", err)
-		}
-		for _, d := range dirs {
-			for _, g := range []string{filepath.Join(d, "buildkit"), d} {
-				if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
-					errs = append(errs, fmt.Errorf("remove control group %s: %w", g, err))
-				}
+	for _, d := range cgroupDirs(o) {
+		for _, g := range []string{filepath.Join(d, "buildkit"), d} {
+			if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
+				errs = append(errs, fmt.Errorf("remove control group %s: %w", g, err))
 			}
 		}
 	}

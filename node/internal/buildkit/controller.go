@@ -54,9 +54,6 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// cgroupParent holds the control groups of RUN steps.
-const cgroupParent = "/penstock-build"
-
 // historyAge and historyEntries bound what is kept about finished builds.
 const (
 	historyAge     = 48 * time.Hour
@@ -152,12 +149,14 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 		return nil, nil, fmt.Errorf("start resource monitor: %w", err)
 	}
 	closers = append(closers, monitor)
+	oomScore := stepOOMScore
 	exe, err := runcexecutor.New(runcexecutor.Opt{
 		Root:                executorRoot(o, snName),
 		CommandCandidates:   []string{o.Runc},
-		DefaultCgroupParent: cgroupParent,
+		DefaultCgroupParent: cgroupParent(o),
 		ProcessMode:         oci.ProcessSandbox,
 		DNS:                 dns(o),
+		OOMScoreAdj:         &oomScore,
 		ResourceMonitor:     monitor,
 	}, providers)
 	if err != nil {

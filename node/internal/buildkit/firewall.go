@@ -46,7 +46,7 @@ func rules(o Options) string {
 	fmt.Fprintf(&b, "-A %s -o %s -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", fw, br)
 	fmt.Fprintf(&b, "-A %s -o %s -j DROP\n", fw, br)
 	fmt.Fprintf(&b, "COMMIT\n*nat\n:%s - [0:0]\n", nt)
-	fmt.Fprintf(&b, "-A %s -s %s ! -o %s -j MASQUERADE\nCOMMIT\n", nt, o.Subnet, br)
+	fmt.Fprintf(&b, "-A %s -s %s ! -d %s ! -o %s -j MASQUERADE\nCOMMIT\n", nt, o.Subnet, o.Subnet, br)
 	return b.String()
 }
 

@@ -51,19 +51,46 @@ func newNetwork(ctx context.Context, o Options) (*network, error) {
 		return nil, err
 	}
 	if err := addRules(ctx, o); err != nil {
-		return nil, errors.Join(err, removeBridge(o))
+		return nil, err // the caller cleans up
 	}
 	return n, nil
 }
 
 func netnsDir(o Options) string { return filepath.Join(o.Root, "netns") }
 
+// bridgeMark is the alias of a bridge: it says whose it is.
+func bridgeMark(o Options) string { return "penstock build " + o.Root }
+
+// findBridge returns the bridge, nil when there is none. An interface of that
+// name that is not this builder's is an error.
+func findBridge(o Options) (netlink.Link, error) {
+	br, err := netlink.LinkByName(o.Bridge)
+	if err != nil {
+		if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("find interface %s: %w", o.Bridge, err)
+	}
+	if br.Attrs().Alias != bridgeMark(o) {
+		return nil, fmt.Errorf("interface %s exists and is not of this image builder (its alias is %q): choose another name for the build bridge", o.Bridge, br.Attrs().Alias)
+	}
+	return br, nil
+}
+
+// addBridge makes the bridge. It is marked while it is made, so that a crash
+// leaves none that nobody knows.
 func addBridge(o Options, gateway netip.Addr) error {
+	if err := refuseOverlap(o); err != nil {
+		return err
+	}
 	la := netlink.NewLinkAttrs()
-	la.Name = o.Bridge
+	la.Name, la.Alias = o.Bridge, bridgeMark(o)
 	br := &netlink.Bridge{LinkAttrs: la}
 	if err := netlink.LinkAdd(br); err != nil {
 		return fmt.Errorf("make bridge %s: %w", o.Bridge, err)
+	}
+	if err := netlink.LinkSetAlias(br, la.Alias); err != nil {
+		return fmt.Errorf("mark bridge %s: %w", o.Bridge, err)
 	}
 	// The packet filter rules are for IPv4, so there must be no other way from
 	// a step to this machine.
@@ -85,18 +112,25 @@ func addBridge(o Options, gateway netip.Addr) error {
 	return nil
 }
 
-// removeBridge removes the bridge and all interfaces on it.
-func removeBridge(o Options) error {
-	br, err := netlink.LinkByName(o.Bridge)
+// refuseOverlap refuses a subnet that this machine is in with another
+// interface. Wider routes, as of a VPN, are no hindrance: ours is narrower.
+func refuseOverlap(o Options) error {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
-		if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
-			return nil
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		ip, ok := netip.AddrFromSlice(a.IP.To4())
+		bits, _ := a.Mask.Size()
+		if ok && netip.PrefixFrom(ip, bits).Overlaps(o.Subnet) {
+			return fmt.Errorf("build network %s overlaps with %s, which this machine is in: choose another subnet for builds", o.Subnet, a.IPNet)
 		}
-		return fmt.Errorf("find bridge %s: %w", o.Bridge, err)
 	}
-	if _, ok := br.(*netlink.Bridge); !ok {
-		return fmt.Errorf("interface %s exists and is no bridge", o.Bridge)
-	}
+	return nil
+}
+
+// removeBridge removes the bridge and all interfaces on it.
+func removeBridge(br netlink.Link) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
@@ -110,7 +144,7 @@ func removeBridge(o Options) error {
 		}
 	}
 	if err := netlink.LinkDel(br); err != nil && !errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("remove bridge %s: %w", o.Bridge, err)
+		return fmt.Errorf("remove bridge %s: %w", br.Attrs().Name, err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -29,13 +30,16 @@ type Server struct {
 	Bridge string
 	Subnet netip.Prefix
 
-	bin string
-	dir string
+	bin  string
+	dir  string
+	args []string
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
 	log *bytes.Buffer
 }
+
+var built string // by binary
 
 var binary = sync.OnceValues(func() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
@@ -48,6 +52,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "testserver")
+	built = bin
 	cmd := exec.Command("go", "build", "-o", bin, "./internal/buildkit/testserver")
 	cmd.Dir = node
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -57,9 +62,18 @@ var binary = sync.OnceValues(func() (string, error) {
 	return bin, nil
 })
 
-// Start starts a builder that ends with the test. It skips the test when the
-// machine cannot run one.
-func Start(tb testing.TB) *Server {
+// Main runs the tests of a package and removes the program that they started.
+func Main(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		_ = os.RemoveAll(filepath.Dir(built))
+	}
+	os.Exit(code) //nolint:forbidigo // as the main of a test does
+}
+
+// Start starts a builder that ends with the test, args being further arguments
+// of the test server. It skips the test when the machine cannot run one.
+func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("the image builder needs root")
@@ -83,7 +97,7 @@ func Start(tb testing.TB) *Server {
 	_, _ = rand.Read(id) // never fails
 	s := &Server{
 		Socket: filepath.Join(dir, "s.sock"), Root: filepath.Join(dir, "root"),
-		Bridge: "psbt" + hex.EncodeToString(id), bin: bin, dir: dir,
+		Bridge: "psbt" + hex.EncodeToString(id), bin: bin, dir: dir, args: args,
 		Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 218, id[0], 0}), 24),
 	}
 	tb.Cleanup(func() {
@@ -104,7 +118,7 @@ func (s *Server) Run(tb testing.TB) {
 	if s.log == nil {
 		s.log = &bytes.Buffer{}
 	}
-	cmd := exec.Command(s.bin, "-root", s.Root, "-socket", s.Socket, "-bridge", s.Bridge, "-subnet", s.Subnet.String())
+	cmd := exec.Command(s.bin, append([]string{"-root", s.Root, "-socket", s.Socket, "-bridge", s.Bridge, "-subnet", s.Subnet.String()}, s.args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -196,6 +210,16 @@ func (s *Server) Left(tb testing.TB) []string {
 	for line := range strings.Lines(string(rules)) {
 		if strings.Contains(line, s.Bridge) {
 			left = append(left, strings.TrimSpace(line))
+		}
+	}
+	groups, err := filepath.Glob("/sys/fs/cgroup/*/penstock-build-*")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte(s.Root))
+	for _, g := range groups {
+		if strings.HasSuffix(g, hex.EncodeToString(sum[:4])) {
+			left = append(left, "control group "+g)
 		}
 	}
 	return left
