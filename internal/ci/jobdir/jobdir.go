@@ -1,0 +1,178 @@
+// Package jobdir is the directory through which the server and a runner speak
+// about one job. Both may die at any time: everything is in files.
+//
+//	job.json       what to do (server writes, before the runner starts)
+//	secrets.json   token and secrets, 0600; the runner deletes it once read
+//	journal.jsonl  what happened, one entry a line (runner appends, server tails)
+//	logs/<n>.log   output of step n, masked, every line with a time
+//	lock           held (flock) as long as the runner lives
+//	cancel         exists once cancellation is requested (server creates)
+//	runner.log     what the runner process itself has to say
+//	work/ temp/ home/ private/  the job's own directories, removed at its end
+//
+// The lock is taken by the server and inherited by the runner, so there is no
+// moment at which a started runner looks dead.
+package jobdir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/base/atomicfile"
+	"github.com/penstock-dev/penstock/internal/ci/workflow"
+)
+
+// Dir is a job's directory, an absolute path.
+type Dir string
+
+// Paths inside the directory.
+func (d Dir) Journal() string    { return filepath.Join(string(d), "journal.jsonl") }
+func (d Dir) Work() string       { return filepath.Join(string(d), "work") }
+func (d Dir) Temp() string       { return filepath.Join(string(d), "temp") }
+func (d Dir) Home() string       { return filepath.Join(string(d), "home") }
+func (d Dir) Private() string    { return filepath.Join(string(d), "private") } // steps do not see it
+func (d Dir) RunnerLog() string  { return filepath.Join(string(d), "runner.log") }
+func (d Dir) Log(n int) string   { return filepath.Join(string(d), "logs", strconv.Itoa(n)+".log") }
+func (d Dir) cancel() string     { return filepath.Join(string(d), "cancel") }
+func (d Dir) lock() string       { return filepath.Join(string(d), "lock") }
+func (d Dir) spec() string       { return filepath.Join(string(d), "job.json") }
+func (d Dir) secretFile() string { return filepath.Join(string(d), "secrets.json") }
+
+// Spec is what a runner needs to know to run a job.
+type Spec struct {
+	JobID          string            `json:"jobId"` // unique on this server: "12-build"
+	Name           string            `json:"name"`
+	Repo           string            `json:"repo"` // owner/name
+	Job            *workflow.Job     `json:"job"`
+	WorkflowEnv    []workflow.Pair   `json:"workflowEnv,omitempty"`
+	Defaults       workflow.Defaults `json:"defaults"` // of the workflow
+	TimeoutMinutes float64           `json:"timeoutMinutes"`
+	ServerURL      string            `json:"serverUrl"` // "http://penstock.localhost:7080"
+	GitHub         json.RawMessage   `json:"github"`    // the github context, without the token
+	Needs          json.RawMessage   `json:"needs"`
+	Vars           json.RawMessage   `json:"vars"`
+	Inputs         json.RawMessage   `json:"inputs"`
+}
+
+// Secrets of a job. They are never part of Spec, of arguments or of logs.
+type Secrets struct {
+	Token  string            `json:"token"`
+	Values map[string]string `json:"values,omitempty"`
+}
+
+// maxSpec bounds the files read here.
+const maxSpec = 32 << 20
+
+// Prepare creates the directory with everything a runner reads. A directory
+// that is there from an earlier attempt to start the job is brought into the
+// same state.
+func (d Dir) Prepare(spec Spec, secrets Secrets) error {
+	if err := os.MkdirAll(filepath.Join(string(d), "logs"), 0o700); err != nil {
+		return err
+	}
+	for _, dir := range []string{d.Work(), d.Temp(), d.Home()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	for _, f := range []struct {
+		path string
+		v    any
+	}{{d.secretFile(), secrets}, {d.spec(), spec}} {
+		b, err := json.Marshal(f.v)
+		if err != nil {
+			return fmt.Errorf("encode %s: %w", filepath.Base(f.path), err)
+		}
+		if err := atomicfile.Write(f.path, b, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Load reads the job and its secrets, which it removes from the disk.
+func (d Dir) Load() (spec Spec, secrets Secrets, err error) {
+	if err := readJSON(d.spec(), &spec); err != nil {
+		return spec, secrets, fmt.Errorf("read job: %w", err)
+	}
+	if err := readJSON(d.secretFile(), &secrets); err != nil {
+		return spec, secrets, fmt.Errorf("read secrets of the job: %w", err)
+	}
+	return spec, secrets, os.Remove(d.secretFile())
+}
+
+func readJSON(path string, v any) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return json.NewDecoder(io.LimitReader(f, maxSpec)).Decode(v)
+}
+
+// ErrLocked says that a runner lives.
+var ErrLocked = errors.New("a runner holds the job")
+
+// Lock takes the lock. The file is to be inherited by the runner, or closed.
+// Its error wraps [ErrLocked] while a runner lives.
+func (d Dir) Lock() (*os.File, error) {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(d.lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, fmt.Errorf("lock job: %w", err)
+	}
+	return f, nil
+}
+
+// Alive tells whether a runner holds the lock.
+func (d Dir) Alive() (bool, error) {
+	f, err := os.Open(d.lock())
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+// Cancel asks the runner to cancel the job.
+func (d Dir) Cancel() error {
+	f, err := os.OpenFile(d.cancel(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// CancelRequested tells whether cancellation was requested.
+func (d Dir) CancelRequested() bool {
+	_, err := os.Lstat(d.cancel())
+	return err == nil
+}
+
+// Clean removes what only the running job needed; journal and logs stay.
+func (d Dir) Clean() error {
+	return errors.Join(os.RemoveAll(d.Work()), os.RemoveAll(d.Temp()), os.RemoveAll(d.Home()), os.RemoveAll(d.Private()), os.RemoveAll(d.secretFile()))
+}
