@@ -1,0 +1,147 @@
+package runner
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The files through which a step speaks to the runner, by the name under which
+// the step finds each.
+const (
+	fileEnv     = "GITHUB_ENV"
+	fileOutput  = "GITHUB_OUTPUT"
+	filePath    = "GITHUB_PATH"
+	fileState   = "GITHUB_STATE"
+	fileSummary = "GITHUB_STEP_SUMMARY"
+)
+
+var fileCommands = []string{fileEnv, fileOutput, filePath, fileState, fileSummary}
+
+const (
+	maxFileCommand = 16 << 20
+	maxSummary     = 1 << 20
+)
+
+// assignment is one NAME=VALUE of a command file.
+type assignment struct{ name, value string }
+
+// parseAssignments reads the grammar of the env, output and state files.
+func parseAssignments(text string) ([]assignment, error) {
+	var out []assignment
+	line := func() (string, bool) { // the next line; whether a newline ended it
+		l, rest, ok := strings.Cut(text, "\n")
+		text = rest
+		return l, ok
+	}
+	for text != "" {
+		l, _ := line()
+		if l == "" {
+			continue
+		}
+		equals, heredoc := strings.Index(l, "="), strings.Index(l, "<<")
+		switch {
+		case equals >= 0 && (heredoc < 0 || equals < heredoc):
+			if equals == 0 {
+				return out, fmt.Errorf("Invalid format '%s'. Name must not be empty", l) //nolint:staticcheck // GitHub's words
+			}
+			out = append(out, assignment{l[:equals], l[equals+1:]})
+		case heredoc >= 0:
+			name, delimiter := l[:heredoc], l[heredoc+2:]
+			if name == "" || delimiter == "" {
+				return out, fmt.Errorf("Invalid format '%s'. Name must not be empty and delimiter must not be empty", l) //nolint:staticcheck // GitHub's words
+			}
+			var value []string
+			for {
+				if text == "" {
+					return out, fmt.Errorf("Invalid value. Matching delimiter not found '%s'", delimiter) //nolint:staticcheck // GitHub's words
+				}
+				l, ended := line()
+				if l == delimiter {
+					break
+				}
+				if !ended {
+					return out, fmt.Errorf("Invalid value. EOF value must be followed by a newline and the delimiter '%s'", delimiter) //nolint:staticcheck // GitHub's words
+				}
+				value = append(value, l)
+			}
+			out = append(out, assignment{name, strings.Join(value, "\n")})
+		default:
+			return out, fmt.Errorf("Invalid format '%s'", l) //nolint:staticcheck // GitHub's words
+		}
+	}
+	return out, nil
+}
+
+// commandFiles are the files of one step.
+type commandFiles struct {
+	root *os.Root // the directory, so that no link made by a step leads out of it
+	dir  string
+	id   string
+}
+
+const commandDir = "_runner_file_commands"
+
+func newCommandFiles(temp *os.Root, id string) (*commandFiles, error) {
+	if err := temp.Mkdir(commandDir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	root, err := temp.OpenRoot(commandDir)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(temp.Name(), commandDir)
+	c := &commandFiles{root: root, dir: dir, id: id}
+	for _, name := range fileCommands {
+		f, err := root.OpenFile(c.name(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+		if err != nil {
+			root.Close()
+			return nil, err
+		}
+		f.Close()
+	}
+	return c, nil
+}
+
+func (c *commandFiles) name(file string) string {
+	return map[string]string{fileEnv: "set_env_", fileOutput: "set_output_", filePath: "add_path_",
+		fileState: "save_state_", fileSummary: "step_summary_"}[file] + c.id
+}
+
+func (c *commandFiles) path(file string) string { return filepath.Join(c.dir, c.name(file)) }
+
+// read returns what the step wrote. A file that the step removed is empty.
+func (c *commandFiles) read(file string, limit int64) (string, error) {
+	fi, err := c.root.Lstat(c.name(file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if !fi.Mode().IsRegular() {
+		return "", fmt.Errorf("the file of %s is not a regular file any more", file)
+	}
+	if fi.Size() > limit {
+		return "", fmt.Errorf("the content of %s is larger than %d bytes", file, limit)
+	}
+	f, err := c.root.Open(c.name(file))
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit))
+	return string(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), err
+}
+
+func (c *commandFiles) remove() {
+	for _, name := range fileCommands {
+		_ = c.root.Remove(c.name(name)) // the job's directory goes at its end anyway
+	}
+	c.root.Close()
+}

@@ -1,0 +1,397 @@
+// Package runner runs one job: its steps, one after another, each with the
+// environment, the files and the workflow commands of GitHub's runner. It is a
+// process of its own beside the server (see package jobdir for how the two
+// speak), so that a restart of the server does not touch running jobs.
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/ci/actions"
+	"github.com/penstock-dev/penstock/internal/ci/engine"
+	"github.com/penstock-dev/penstock/internal/ci/expr"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
+	"github.com/penstock-dev/penstock/internal/ci/workflow"
+	"github.com/penstock-dev/penstock/internal/host/exec"
+)
+
+// Resolver finds the action that `uses` names.
+type Resolver interface {
+	Resolve(uses string) (actions.Action, error)
+}
+
+// Options of a runner.
+type Options struct {
+	Dir     jobdir.Dir
+	Lock    *os.File     // the job's lock, held until the process ends
+	Runtime exec.Runtime // where steps run
+	Actions Resolver
+	// Forward and Hosts make the server reachable for steps, see exec.SessionSpec.
+	Forward map[string]string
+	Hosts   map[string]string
+	Limits  exec.Limits
+	Tools   string // directory of installed tools, visible to steps; may be empty
+	Log     *slog.Logger
+}
+
+// cancelGrace is how long a cancelled job may take until everything is killed.
+const cancelGrace = 5 * time.Minute
+
+// Run runs the job in o.Dir to its end. Whatever happens to the job is in its
+// journal; the error is for what kept the runner from writing it.
+func Run(ctx context.Context, o Options) (err error) {
+	spec, secrets, err := o.Dir.Load()
+	if err != nil {
+		return err
+	}
+	journal, err := o.Dir.OpenJournal()
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, journal.Close()) }()
+	j := &job{Options: o, spec: spec, secrets: secrets, journal: journal, mask: newMasker(), env: newEnviron(), result: engine.Success}
+	defer func() { err = errors.Join(err, o.Dir.Clean()) }()
+	return j.run(ctx)
+}
+
+// job is the state of the one job a runner runs.
+type job struct {
+	Options
+	spec      jobdir.Spec
+	secrets   jobdir.Secrets
+	journal   *jobdir.Writer
+	mask      *masker
+	workspace string
+	session   exec.Session
+	contexts  contexts
+	env       *environ // workflow env, job env and what steps put into GITHUB_ENV
+	path      []string // what steps put into GITHUB_PATH, last first
+	result    engine.Result
+	posts     []*step // steps whose action has something to do at the end
+	steps     []*step
+
+	temp      *os.Root        // the temporary directory, which steps write to
+	cancelled context.Context // done once cancellation is requested; its cause says why
+}
+
+// run carries the job through set-up, steps, posts and completion. Only a
+// journal that cannot be written ends it early.
+func (j *job) run(ctx context.Context) error {
+	names := []string{"Set up job"}
+	for _, s := range j.spec.Job.Steps {
+		names = append(names, plannedName(s))
+	}
+	if err := j.journal.Append(jobdir.Entry{Type: jobdir.JobStarted, At: time.Now(), Names: names}); err != nil {
+		return err
+	}
+	failpoint.Hit("ci.runner.started.after")
+	hard, stop := j.watchCancel(ctx)
+	defer stop()
+	err := j.setUp(hard)
+	if err != nil && !errors.As(err, new(*jobError)) {
+		return err
+	}
+	if err == nil {
+		if err := j.runSteps(hard); err != nil {
+			return err
+		}
+	}
+	outputs, err := j.complete(hard)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("ci.runner.finished.before")
+	err = j.journal.Append(jobdir.Entry{Type: jobdir.JobFinished, At: time.Now(), Conclusion: string(j.result), Outputs: outputs, Message: j.cause()})
+	failpoint.Hit("ci.runner.finished.after")
+	return err
+}
+
+// jobError is a failure that is part of the job's story, not of the runner's.
+type jobError struct{ err error }
+
+func (e *jobError) Error() string { return e.err.Error() }
+func (e *jobError) Unwrap() error { return e.err }
+
+// watchCancel arms j.cancelled by the cancel file, the end of ctx and the
+// job's time limit. The context it returns ends when the grace after that is
+// over.
+func (j *job) watchCancel(ctx context.Context) (hard context.Context, stop func()) {
+	hard, killAll := context.WithCancel(context.WithoutCancel(ctx))
+	soft, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	j.cancelled = soft
+	done := make(chan struct{})
+	ended := make(chan struct{})
+	limit := time.Duration(j.spec.TimeoutMinutes * float64(time.Minute))
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		timeout := time.NewTimer(limit)
+		defer timeout.Stop()
+		for soft.Err() == nil {
+			select {
+			case <-done:
+				return
+			case <-ctx.Done():
+				cancel(errors.New("the runner was told to stop"))
+			case <-timeout.C:
+				cancel(fmt.Errorf("the job has exceeded the maximum execution time of %v minutes", j.spec.TimeoutMinutes))
+			case <-tick.C:
+				if j.Dir.CancelRequested() {
+					cancel(errors.New("the run was cancelled"))
+				}
+			}
+		}
+		grace := time.NewTimer(cancelGrace)
+		defer grace.Stop()
+		select {
+		case <-done:
+		case <-grace.C:
+			killAll()
+		}
+	}()
+	return hard, func() {
+		close(done)
+		<-ended
+		cancel(nil)
+		killAll()
+	}
+}
+
+// cause says why the job was cancelled, "" when it was not.
+func (j *job) cause() string {
+	if j.cancelled.Err() == nil {
+		return ""
+	}
+	return context.Cause(j.cancelled).Error()
+}
+
+// setUp opens the session and makes the contexts; it is step 1 of the job.
+func (j *job) setUp(ctx context.Context) error {
+	s := &step{job: j, number: 1, name: "Set up job"}
+	if err := s.begin(); err != nil {
+		return err
+	}
+	err := j.prepare(ctx, s)
+	outcome := engine.Success
+	if err != nil {
+		outcome = engine.Failure
+		j.result = engine.Failure
+		s.fail(err)
+		err = &jobError{err}
+	}
+	if ferr := s.finish(outcome, outcome); ferr != nil {
+		return ferr
+	}
+	return err
+}
+
+func (j *job) prepare(ctx context.Context, s *step) (err error) {
+	c := &j.contexts
+	for _, p := range []struct {
+		into **expr.Object
+		from []byte
+		name string
+	}{{&c.github, j.spec.GitHub, "github"}, {&c.needs, j.spec.Needs, "needs"}, {&c.vars, j.spec.Vars, "vars"}, {&c.inputs, j.spec.Inputs, "inputs"}} {
+		if *p.into, err = object(p.from, p.name); err != nil {
+			return err
+		}
+	}
+	j.addSecrets()
+	if err := j.makeDirectories(); err != nil {
+		return err
+	}
+	c.runner = newRunnerContext(j.Dir.Temp(), j.Tools)
+	c.steps, c.job = expr.NewObject(), expr.NewObject()
+	c.job.Set("status", string(engine.Success))
+	c.github.Set("workspace", j.workspace)
+	c.github.Set("event_path", filepath.Join(j.Dir.Temp(), "_github_workflow", "event.json"))
+	c.github.Set("job", j.spec.Job.ID)
+	c.github.Set("token", j.secrets.Token)
+	if err := j.writeEvent(); err != nil {
+		return err
+	}
+	for _, list := range []struct {
+		pairs []workflow.Pair
+		scope expr.Scope
+	}{{j.spec.WorkflowEnv, workflow.WorkflowEnvScope}, {j.spec.Job.Env, workflow.JobEnvScope}} {
+		evaluated, err := evaluatePairs(list.pairs, list.scope, expr.Env{Values: c.values(j.env.context()), Memory: memory})
+		if err != nil {
+			return fmt.Errorf("evaluate env: %w", err)
+		}
+		for _, p := range evaluated {
+			j.env.set(p.name, p.value)
+		}
+	}
+	s.log.print(fmt.Sprintf("Job %s of run %s, repository %s", j.spec.Name, contextString(c.github, "run_id"), j.spec.Repo))
+	s.log.print(fmt.Sprintf("Commands run in: %s", j.describeRuntime()))
+	started := time.Now()
+	j.session, err = j.Runtime.Open(ctx, exec.SessionSpec{
+		ID: sessionID(j.spec.JobID), Workspace: j.workspace, Mounts: j.mounts(), Hosts: j.Hosts, Forward: j.Forward, Limits: j.Limits,
+	})
+	if err != nil {
+		return fmt.Errorf("prepare the place where the job runs: %w", err)
+	}
+	s.log.print(fmt.Sprintf("Ready after %d ms", time.Since(started).Milliseconds()))
+	return nil
+}
+
+func (j *job) describeRuntime() string {
+	if j.Runtime.Name() == "process" {
+		return "process (as the user that runs Penstock, not isolated from this machine)"
+	}
+	return j.Runtime.Name()
+}
+
+func (j *job) mounts() []exec.Mount {
+	mounts := []exec.Mount{{Source: j.Dir.Temp(), Target: j.Dir.Temp()}, {Source: j.Dir.Home(), Target: j.Dir.Home()}}
+	if j.Tools != "" {
+		mounts = append(mounts, exec.Mount{Source: j.Tools, Target: j.Tools, ReadOnly: true})
+	}
+	return mounts
+}
+
+var notInID = regexp.MustCompile(`[^a-z0-9-]+`)
+
+func sessionID(jobID string) string {
+	id := notInID.ReplaceAllString(strings.ToLower(jobID), "-")
+	return id[:min(len(id), 40)]
+}
+
+// addSecrets makes the secrets context and masks what is in it.
+func (j *job) addSecrets() {
+	c := expr.NewObject()
+	c.Set("GITHUB_TOKEN", j.secrets.Token)
+	c.Set("github_token", j.secrets.Token)
+	j.mask.add(j.secrets.Token)
+	for name, value := range j.secrets.Values {
+		c.Set(name, value)
+		j.mask.add(value)
+	}
+	j.contexts.secrets = c
+}
+
+// makeDirectories creates the workspace under the name of the repository, as
+// GitHub's runner does.
+func (j *job) makeDirectories() error {
+	_, name, _ := strings.Cut(j.spec.Repo, "/")
+	if name == "" || name != filepath.Base(name) {
+		return fmt.Errorf("repository %q has no name", j.spec.Repo)
+	}
+	j.workspace = filepath.Join(j.Dir.Work(), name, name)
+	for _, dir := range []string{j.workspace, j.Dir.Temp(), j.Dir.Home(), j.Dir.Private(), filepath.Join(j.Dir.Temp(), "_github_workflow")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	temp, err := os.OpenRoot(j.Dir.Temp())
+	j.temp = temp
+	return err
+}
+
+func (j *job) writeEvent() error {
+	event, _ := j.contexts.github.Get("event")
+	return os.WriteFile(filepath.Join(j.Dir.Temp(), "_github_workflow", "event.json"), []byte(expr.ToJSON(event)), 0o644)
+}
+
+func contextString(o *expr.Object, key string) string {
+	v, _ := o.Get(key)
+	return expr.String(v)
+}
+
+// complete evaluates the outputs and closes the session; it is the last step of
+// the job.
+func (j *job) complete(ctx context.Context) (outputs map[string]string, err error) {
+	s := &step{job: j, number: len(j.spec.Job.Steps) + len(j.posts) + 2, name: "Complete job"}
+	if err := s.begin(); err != nil {
+		return nil, err
+	}
+	outcome := engine.Success
+	note := func(err error) {
+		if err != nil {
+			s.fail(err)
+			outcome, j.result = engine.Failure, engine.Failure
+		}
+	}
+	if j.session != nil {
+		outputs, err = j.outputs(s)
+		note(err)
+		note(j.session.Close())
+	}
+	if j.temp != nil {
+		note(j.temp.Close())
+	}
+	if cause := j.cause(); cause != "" {
+		s.log.print("##[error]" + strings.ToUpper(cause[:1]) + cause[1:] + ".")
+	}
+	s.log.print("Job ended as " + string(j.result))
+	return outputs, s.finish(outcome, outcome)
+}
+
+// outputs evaluates the outputs of the job. A value that holds a secret is
+// left out, as GitHub does.
+func (j *job) outputs(s *step) (map[string]string, error) {
+	out := map[string]string{}
+	env := expr.Env{Values: j.contexts.values(j.env.context()), Memory: memory}
+	evaluated, err := evaluatePairs(j.spec.Job.Outputs, workflow.JobOutputsScope, env)
+	if err != nil {
+		return nil, fmt.Errorf("evaluate outputs: %w", err)
+	}
+	for _, p := range evaluated {
+		if j.mask.hides(p.value) {
+			s.annotate(jobdir.Note{Level: "warning", Message: "Skip output '" + p.name + "' since it may contain secret."})
+			continue
+		}
+		out[p.name] = p.value
+	}
+	return out, nil
+}
+
+// memory bounds what one expression of a job may hold.
+const memory = 10 << 20
+
+// evaluatePairs evaluates the values of pairs.
+func evaluatePairs(pairs []workflow.Pair, scope expr.Scope, env expr.Env) ([]assignment, error) {
+	out := make([]assignment, 0, len(pairs))
+	for _, p := range pairs {
+		v, err := evaluateText(p.Value, scope, env)
+		if err != nil {
+			return nil, fmt.Errorf("%s (line %d): %w", p.Key, p.Value.Pos.Line, err)
+		}
+		out = append(out, assignment{p.Key, expr.String(v)})
+	}
+	return out, nil
+}
+
+func evaluateText(t workflow.Text, scope expr.Scope, env expr.Env) (expr.Value, error) {
+	if !strings.Contains(t.Value, "${{") {
+		return t.Value, nil
+	}
+	tpl, err := expr.ParseTemplate(t.Value, scope)
+	if err != nil {
+		return nil, err
+	}
+	return tpl.Evaluate(env)
+}
+
+// HoldLock takes over the lock that the server passed as file descriptor fd,
+// and keeps it from the commands of the job.
+func HoldLock(fd int) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("inherited lock: %w", err)
+	}
+	unix.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), "lock"), nil
+}
