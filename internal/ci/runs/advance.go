@@ -1,0 +1,260 @@
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/ci/engine"
+	"github.com/penstock-dev/penstock/internal/ci/expr"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
+	"github.com/penstock-dev/penstock/internal/ci/workflow"
+	"github.com/penstock-dev/penstock/internal/host/store"
+)
+
+// active is a run that is not over, as far as deciding needs it.
+type active struct {
+	Run
+	source    string
+	github    *expr.Object
+	cancelled bool
+	workflow  *workflow.Workflow
+	jobs      map[string]engine.JobState
+	queued    map[string]string // jobs that have not started: their message
+}
+
+// advanceAll carries out what the engine decides for every active run, oldest
+// first.
+func (s *Service) advanceAll(ctx context.Context) error {
+	var ids []int64
+	err := s.DB.Read(ctx, func(q store.Queryer) error {
+		rows, err := q.QueryContext(ctx, `SELECT id FROM runs WHERE status <> 'completed' AND engine = ? ORDER BY id`, engineActions)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id int64
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("list active runs: %w", err)
+	}
+	for _, id := range ids {
+		if rerr := s.advance(ctx, id); rerr != nil {
+			err = errors.Join(err, fmt.Errorf("run %d: %w", id, rerr))
+		}
+	}
+	return err
+}
+
+// advance carries out what is due in one run.
+func (s *Service) advance(ctx context.Context, id int64) error {
+	a, err := s.loadActive(ctx, id)
+	if err != nil {
+		return err
+	}
+	actions := engineNext(a)
+	var start []engine.Action
+	var ended []event.RunFinished
+	err = s.DB.Write(ctx, func(tx store.Tx) error {
+		start, ended = nil, nil
+		now := s.Now()
+		for _, act := range actions {
+			switch act.Kind {
+			case engine.End:
+				if err := endJob(ctx, tx, a.ID, act.JobID, string(act.Result), act.Reason, nil, now); err != nil {
+					return err
+				}
+			case engine.Start:
+				start = append(start, act)
+			case engine.Finish:
+				a.Status, a.Conclusion, a.FinishedAt = Completed, string(act.Result), now
+				e, err := finishRun(ctx, tx, a.Run)
+				if err != nil {
+					return err
+				}
+				ended = append(ended, e)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.announce(ended...)
+	if len(ended) > 0 {
+		s.Log.Info("run finished", "run", a.ID, "repo", a.Repo, "conclusion", a.Conclusion)
+	}
+	for _, act := range start {
+		if err := s.startJob(ctx, a, act); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func engineNext(a active) []engine.Action {
+	return engine.Next(engine.State{Workflow: a.workflow, Jobs: a.jobs, Cancelled: a.cancelled,
+		Values: map[string]expr.Value{"github": a.github, "vars": expr.NewObject(), "inputs": expr.NewObject()}})
+}
+
+func finishRun(ctx context.Context, tx store.Tx, r Run) (event.RunFinished, error) {
+	at := store.FormatTime(r.FinishedAt)
+	_, err := tx.ExecContext(ctx, `UPDATE runs SET status = ?, conclusion = ?, finished_at = ?,
+		started_at = CASE started_at WHEN '' THEN ? ELSE started_at END WHERE id = ?`, string(Completed), r.Conclusion, at, at, r.ID)
+	if err != nil {
+		return event.RunFinished{}, err
+	}
+	return appendFinished(ctx, tx, r)
+}
+
+// endJob records the end of a job and of the steps that did not run.
+func endJob(ctx context.Context, tx store.Tx, run int64, key, conclusion, message string, outputs map[string]string, now time.Time) error {
+	out, err := outputsJSON(outputs)
+	if err != nil {
+		return err
+	}
+	at := store.FormatTime(now)
+	_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = 'completed', conclusion = ?, message = ?, outputs = ?, finished_at = ?,
+		started_at = CASE started_at WHEN '' THEN ? ELSE started_at END WHERE run = ? AND key = ?`, conclusion, message, out, at, at, run, key)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE steps SET conclusion = CASE status WHEN 'queued' THEN 'skipped' ELSE ? END,
+			outcome = CASE status WHEN 'queued' THEN 'skipped' ELSE ? END, status = 'completed'
+		WHERE status <> 'completed' AND job = (SELECT id FROM jobs WHERE run = ? AND key = ?)`, conclusion, conclusion, run, key)
+	return err
+}
+
+// startJob gives the job to a runner when there is room for it.
+func (s *Service) startJob(ctx context.Context, a active, act engine.Action) error {
+	if reason := unplaceable(act.Job.Labels); reason != "" {
+		return s.hold(ctx, a, act.JobID, reason)
+	}
+	s.mu.Lock()
+	full := len(s.running) >= s.MaxJobs
+	s.mu.Unlock()
+	if full {
+		return s.hold(ctx, a, act.JobID, fmt.Sprintf("waiting for one of %d places", s.MaxJobs))
+	}
+	var jobID int64
+	now := store.FormatTime(s.Now())
+	err := s.DB.Write(ctx, func(tx store.Tx) error {
+		err := tx.QueryRowContext(ctx, `UPDATE jobs SET status = ?, name = ?, continue_on_error = ?, message = '', started_at = ?
+			WHERE run = ? AND key = ? AND status = 'queued' RETURNING id`, string(InProgress), act.Job.Name, act.Job.ContinueOnError, now, a.ID, act.JobID).Scan(&jobID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE runs SET status = ?, started_at = ? WHERE id = ? AND status = 'queued'`, string(InProgress), now, a.ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("start job %s: %w", act.JobID, err)
+	}
+	failpoint.Hit("ci.job.started.after")
+	return s.launch(ctx, a, act.JobID, jobID, act.Job)
+}
+
+// hold says why a job waits.
+func (s *Service) hold(ctx context.Context, a active, key, reason string) error {
+	if a.queued[key] == reason {
+		return nil
+	}
+	return s.DB.Write(ctx, func(tx store.Tx) error {
+		_, err := tx.ExecContext(ctx, `UPDATE jobs SET message = ? WHERE run = ? AND key = ? AND status = 'queued'`, reason, a.ID, key)
+		return err
+	})
+}
+
+// unplaceable says which label no machine here has; "" when all are served.
+func unplaceable(labels []string) string {
+	for _, l := range labels {
+		switch low := strings.ToLower(l); {
+		case strings.HasPrefix(low, "ubuntu-"), low == "linux", low == "self-hosted", low == "penstock", low == "x64":
+		default:
+			return fmt.Sprintf("waiting for a runner with label '%s'; this machine serves ubuntu-*, linux, x64, self-hosted, penstock", l)
+		}
+	}
+	return ""
+}
+
+// launch prepares the directory of a job that is marked as started and starts
+// its runner. A job that cannot be launched fails, with the reason.
+func (s *Service) launch(ctx context.Context, a active, key string, jobID int64, e engine.Evaluated) error {
+	err := s.spawn(ctx, a, key, jobID, e)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	s.Log.Error("job cannot be started", "run", a.ID, "job", key, "error", err)
+	werr := s.DB.Write(ctx, func(tx store.Tx) error {
+		return endJob(ctx, tx, a.ID, key, string(engine.Failure), "the job could not be started: "+err.Error(), nil, s.Now())
+	})
+	s.poke()
+	return werr
+}
+
+func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, e engine.Evaluated) error {
+	j := a.workflow.Job(key)
+	dir := s.dir(a.ID, key)
+	life := time.Duration(e.TimeoutMinutes*float64(time.Minute)) + 10*time.Minute
+	read, write := scope(a.Repo, a.workflow, j)
+	token, err := s.Tokens.IssueJob(ctx, a.ID, key, read, write, min(life, 24*time.Hour))
+	if err != nil {
+		return fmt.Errorf("issue token: %w", err)
+	}
+	spec := jobdir.Spec{
+		JobID: jobName(a.ID, key), Name: e.Name, Repo: a.Repo, Job: j, WorkflowEnv: a.workflow.Env, Defaults: a.workflow.Defaults,
+		TimeoutMinutes: e.TimeoutMinutes, ServerURL: s.ServerURL,
+		GitHub: json.RawMessage(expr.ToJSON(a.github)), Needs: json.RawMessage(expr.ToJSON(e.Needs)),
+	}
+	lock, err := dir.Lock()
+	if errors.Is(err, jobdir.ErrLocked) { // started by us before we died
+		s.follow(ctx, watched{run: a.ID, key: key, job: jobID, dir: dir}, nil)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := dir.Prepare(spec, jobdir.Secrets{Token: token}); err != nil {
+		return fmt.Errorf("prepare directory of the job: %w", err)
+	}
+	failpoint.Hit("ci.job.spawn.before")
+	wait, err := s.Runner.Start(dir, lock)
+	if err != nil {
+		return fmt.Errorf("start runner: %w", err)
+	}
+	failpoint.Hit("ci.job.spawn.after")
+	s.Log.Info("job started", "run", a.ID, "job", key)
+	s.follow(ctx, watched{run: a.ID, key: key, job: jobID, dir: dir}, wait)
+	return nil
+}
+
+// scope is what a job's token opens: reading the repositories of the same
+// owner, and writing them with `contents: write`.
+func scope(repo string, w *workflow.Workflow, j *workflow.Job) (read, write []string) {
+	owner, _, _ := strings.Cut(repo, "/")
+	permissions := w.Permissions
+	if j.Permissions != nil {
+		permissions = j.Permissions
+	}
+	all := owner + "/*"
+	switch {
+	case permissions == nil || permissions["contents"] == "read":
+		return []string{all}, nil
+	case permissions["contents"] == "write":
+		return nil, []string{all}
+	}
+	return nil, nil
+}

@@ -1,0 +1,197 @@
+package runs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"sort"
+	"strings"
+
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/ci/expr"
+	"github.com/penstock-dev/penstock/internal/ci/workflow"
+	"github.com/penstock-dev/penstock/internal/host/store"
+)
+
+// consumer is this room's name in the event log's cursors.
+const consumer = "ci.runs"
+
+// workflowDir is where workflow files are.
+const workflowDir = ".github/workflows"
+
+// maxWorkflows of one commit.
+const maxWorkflows = 100
+
+// takePushes turns every push after the cursor into runs. The runs of one push
+// and the cursor are written together, so a push has its runs exactly once.
+func (s *Service) takePushes(ctx context.Context) error {
+	for {
+		var events []store.Event
+		err := s.DB.Read(ctx, func(q store.Queryer) error {
+			at, err := store.Cursor(ctx, q, consumer)
+			if err != nil {
+				return err
+			}
+			events, err = store.EventsAfter(ctx, q, event.TypePush, at, 100)
+			return err
+		})
+		if err != nil || len(events) == 0 {
+			return err
+		}
+		for _, e := range events {
+			var push event.Push
+			if err := json.Unmarshal(e.Data, &push); err != nil {
+				s.Log.Error("push event cannot be read", "event", e.ID, "error", err)
+			}
+			planned, err := s.plan(ctx, e.ID, push)
+			if err != nil {
+				return fmt.Errorf("plan runs of push to %s: %w", push.Repo, err)
+			}
+			failpoint.Hit("ci.runs.created.before")
+			if err := s.record(ctx, e.Seq, planned); err != nil {
+				return fmt.Errorf("record runs of push to %s: %w", push.Repo, err)
+			}
+			failpoint.Hit("ci.runs.created.after")
+		}
+	}
+}
+
+// planned is a run that is about to be written.
+type planned struct {
+	Run
+	eventID  string
+	source   string
+	github   *expr.Object
+	workflow *workflow.Workflow // nil for a file with faults
+}
+
+// plan finds the runs that a push starts.
+func (s *Service) plan(ctx context.Context, eventID string, push event.Push) ([]planned, error) {
+	var out []planned
+	for _, u := range push.Updates {
+		if u.After == event.ZeroCommit || !strings.HasPrefix(u.Ref, "refs/heads/") && !strings.HasPrefix(u.Ref, "refs/tags/") {
+			continue
+		}
+		runs, err := s.planUpdate(ctx, eventID, push, u)
+		if errors.Is(err, problem.ErrNotFound) {
+			// The repository or the commit is gone again: there is nothing to run.
+			s.Log.Warn("push without its commit", "repo", push.Repo, "ref", u.Ref, "error", err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, runs...)
+	}
+	return out, nil
+}
+
+func (s *Service) planUpdate(ctx context.Context, eventID string, push event.Push, u event.RefUpdate) ([]planned, error) {
+	files, err := s.Source.ListFiles(ctx, push.Repo, u.After, workflowDir)
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	message, err := s.Source.Message(ctx, push.Repo, u.After)
+	if err != nil {
+		return nil, err
+	}
+	if skipped(message) {
+		s.Log.Info("commit message asks for no runs", "repo", push.Repo, "ref", u.Ref)
+		return nil, nil
+	}
+	sort.Strings(files)
+	change := workflow.Change{Ref: u.Ref}
+	pathsRead := false
+	var out []planned
+	for _, name := range files {
+		if ext := path.Ext(name); ext != ".yml" && ext != ".yaml" {
+			continue
+		}
+		if len(out) == maxWorkflows {
+			s.Log.Warn("more workflows than a push may start", "repo", push.Repo, "limit", maxWorkflows)
+			break
+		}
+		file := path.Join(workflowDir, name)
+		src, err := s.Source.ReadFile(ctx, push.Repo, u.After, file)
+		if err != nil {
+			return nil, err
+		}
+		w, findings := workflow.Parse(file, src)
+		if w != nil && w.On.Push.NeedsPaths() && !pathsRead {
+			if change.Paths, change.Known, err = s.paths(ctx, push.Repo, u); err != nil {
+				return nil, err
+			}
+			pathsRead = true
+		}
+		if w != nil && !w.On.Push.Matches(change) {
+			continue
+		}
+		out = append(out, s.newRun(eventID, push, u, message, file, src, w, findings))
+	}
+	return out, nil
+}
+
+// paths lists what the update changed.
+func (s *Service) paths(ctx context.Context, repo string, u event.RefUpdate) ([]string, bool, error) {
+	if u.Before == event.ZeroCommit {
+		return nil, false, nil
+	}
+	paths, err := s.Source.ChangedPaths(ctx, repo, u.Before, u.After)
+	if errors.Is(err, problem.ErrNotFound) {
+		return nil, false, nil
+	}
+	return paths, err == nil, err
+}
+
+// newRun describes one run. A file with faults gives a run that has failed, so
+// that the person who pushed it sees why nothing runs.
+func (s *Service) newRun(eventID string, push event.Push, u event.RefUpdate, message, file string, src []byte, w *workflow.Workflow, findings []workflow.Finding) planned {
+	title, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	p := planned{eventID: eventID, source: string(src), workflow: w, Run: Run{
+		Repo: push.Repo, WorkflowPath: file, Workflow: file, Title: title, Event: "push", Ref: u.Ref, SHA: u.After, Actor: push.Actor,
+		Status: Queued, CreatedAt: s.Now(),
+	}}
+	var lines []string
+	for _, f := range findings {
+		lines = append(lines, f.String())
+	}
+	p.Message = strings.Join(lines, "\n")
+	if w == nil {
+		p.Status, p.Conclusion = Completed, startupFailure
+		p.StartedAt, p.FinishedAt = p.CreatedAt, p.CreatedAt
+	} else {
+		p.Workflow = w.Name
+	}
+	p.github = s.githubContext(push, u, message, p.Run)
+	if w != nil && !w.RunName.Empty() {
+		if t, err := expr.ParseTemplate(w.RunName.Value, workflow.RunNameScope); err == nil {
+			if v, err := t.Evaluate(expr.Env{Values: map[string]expr.Value{"github": p.github, "vars": expr.NewObject(), "inputs": expr.NewObject()}}); err == nil && expr.String(v) != "" {
+				p.Title = expr.String(v)
+			}
+		}
+	}
+	return p
+}
+
+// skipTokens in a commit message keep a push from starting runs.
+var skipTokens = []string{"[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "[actions skip]"}
+
+func skipped(message string) bool {
+	for _, t := range skipTokens {
+		if strings.Contains(message, t) {
+			return true
+		}
+	}
+	// The trailer stands alone at the end, after two empty lines or with others.
+	blocks := strings.Split(strings.TrimSpace(message), "\n\n")
+	for _, line := range strings.Split(blocks[len(blocks)-1], "\n") {
+		if v, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(line)), "skip-checks:"); ok && len(blocks) > 1 && strings.TrimSpace(v) == "true" {
+			return true
+		}
+	}
+	return false
+}
