@@ -89,6 +89,7 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 		newDoctor,
 		newGateway,
 		newRepo,
+		newCI,
 		newStatus,
 		newUp,
 		newVersion,
