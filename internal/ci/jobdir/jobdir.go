@@ -159,6 +159,9 @@ func (d Dir) Alive() (bool, error) {
 
 // Cancel asks the runner to cancel the job.
 func (d Dir) Cancel() error {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(d.cancel(), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package runs
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -152,13 +153,18 @@ func (s *Service) startJob(ctx context.Context, a active, act engine.Action) err
 	now := store.FormatTime(s.Now())
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
 		err := tx.QueryRowContext(ctx, `UPDATE jobs SET status = ?, name = ?, continue_on_error = ?, message = '', started_at = ?
-			WHERE run = ? AND key = ? AND status = 'queued' RETURNING id`, string(InProgress), act.Job.Name, act.Job.ContinueOnError, now, a.ID, act.JobID).Scan(&jobID)
+			WHERE run = ? AND key = ? AND status = 'queued' AND (SELECT cancelled FROM runs WHERE id = run) = ? RETURNING id`,
+			string(InProgress), act.Job.Name, act.Job.ContinueOnError, now, a.ID, act.JobID, a.cancelled).Scan(&jobID)
 		if err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE runs SET status = ?, started_at = ? WHERE id = ? AND status = 'queued'`, string(InProgress), now, a.ID)
 		return err
 	})
+	if errors.Is(err, sql.ErrNoRows) { // cancelled since we decided
+		s.poke()
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("start job %s: %w", act.JobID, err)
 	}
