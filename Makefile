@@ -55,6 +55,7 @@ bin/penstock:
 
 .PHONY: bin/penstock-node
 bin/penstock-node:
+	cd node && go generate ./internal/infra
 	cd node && go build -ldflags '$(NODE_LDFLAGS)' -o ../$@ ./cmd/penstock-node
 
 ##@ Check

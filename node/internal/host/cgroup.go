@@ -14,9 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MakeCgroup creates the cgroup name, "/penstock-…", in every hierarchy.
-func (f Facts) MakeCgroup(name string) error {
-	for _, m := range f.Controllers {
+// MakeCgroup creates the cgroup name, "/penstock-…", in every hierarchy, also
+// in the ones without controllers: the kubelet looks for it in all.
+func MakeCgroup(name string) error {
+	mounts, err := cgroupMounts()
+	if err != nil {
+		return fmt.Errorf("find cgroups: %w", err)
+	}
+	for _, m := range mounts {
 		dir := filepath.Join(m, name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("create cgroup: %w", err)

@@ -20,9 +20,8 @@ import (
 
 // Facts about the machine.
 type Facts struct {
-	CgroupV2    bool     // one unified hierarchy; else v1 or hybrid
-	Controllers []string // mount points of the v1 hierarchies, or the one of v2
-	SysResource bool     // CAP_SYS_RESOURCE: may lower an oom_score_adj
+	CgroupV2    bool // one unified hierarchy; else v1 or hybrid
+	SysResource bool // CAP_SYS_RESOURCE: may lower an oom_score_adj
 	AppArmor    bool
 	BridgeNF    bool // bridged packets pass through iptables
 	Containerd  string
@@ -151,7 +150,7 @@ func cgroups(f *Facts) error {
 	if len(mounts) == 0 {
 		return &fault.Error{Op: "run a node", Err: errors.New("no cgroup hierarchy is mounted"), Hint: "mount -t cgroup2 cgroup2 /sys/fs/cgroup"}
 	}
-	f.CgroupV2, f.Controllers = v2, mounts
+	f.CgroupV2 = v2
 	if v2 {
 		return nil
 	}

@@ -143,33 +143,39 @@ func sysctl(name, value string) error {
 	return nil
 }
 
-// Remove takes the bridge, the interfaces on it and the rules away. What is
-// not there is no error.
-func Remove(ctx context.Context, bridge, owner string) error {
-	var errs []error
+// Owned says whether the bridge is there and belongs to owner.
+func Owned(bridge, owner string) (bool, error) {
 	link, err := netlink.LinkByName(bridge)
-	switch {
-	case errors.As(err, new(netlink.LinkNotFoundError)):
-	case err != nil:
-		errs = append(errs, err)
-	case link.Attrs().Alias != owner:
-		return nil // another node's: its rules are its own too
-	default:
-		links, err := netlink.LinkList()
-		if err != nil {
-			errs = append(errs, err)
-		}
-		for _, l := range links {
-			if l.Attrs().MasterIndex == link.Attrs().Index {
-				if err := netlink.LinkDel(l); err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
-					errs = append(errs, fmt.Errorf("remove %s: %w", l.Attrs().Name, err))
-				}
+	if errors.As(err, new(netlink.LinkNotFoundError)) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find the bridge %s: %w", bridge, err)
+	}
+	return link.Attrs().Alias == owner, nil
+}
+
+// Remove takes the rules, the interfaces on the bridge and the bridge away. The
+// bridge is last: while it is there, an interrupted removal can be repeated.
+func Remove(ctx context.Context, bridge string) error {
+	errs := []error{removeRules(ctx)}
+	link, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("find the bridge %s: %w", bridge, err))...)
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		errs = append(errs, fmt.Errorf("list interfaces: %w", err))
+	}
+	for _, l := range links {
+		if l.Attrs().MasterIndex == link.Attrs().Index {
+			if err := netlink.LinkDel(l); err != nil && !errors.As(err, new(netlink.LinkNotFoundError)) {
+				errs = append(errs, fmt.Errorf("remove %s: %w", l.Attrs().Name, err))
 			}
 		}
-		if err := netlink.LinkDel(link); err != nil {
-			errs = append(errs, fmt.Errorf("remove %s: %w", bridge, err))
-		}
 	}
-	errs = append(errs, removeRules(ctx))
+	if err := netlink.LinkDel(link); err != nil {
+		errs = append(errs, fmt.Errorf("remove %s: %w", bridge, err))
+	}
 	return errors.Join(errs...)
 }

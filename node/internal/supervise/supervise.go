@@ -135,7 +135,7 @@ func (g *Group) Run(ctx context.Context) error {
 		case <-t.C:
 			// Its goroutines end with the process; what it holds on disk is
 			// safe, since every part survives a kill.
-			g.log.Warn("component did not stop in time", "component", m.Name, "limit", limit)
+			g.log.Debug("component did not stop in time", "component", m.Name, "limit", limit)
 		}
 		t.Stop()
 	}
