@@ -165,9 +165,7 @@ func TestAKilledServerLosesNoPushAndDoublesNone(t *testing.T) {
 			run(t, w, "push", "-q", v.url+"git/demo/shop.git", "main")
 			v.kill()
 
-			// The victim settles once at its start, so the push is the second
-			// to pass the point.
-			v = startVictim(t, dir, point+":2")
+			v = startVictim(t, dir, point)
 			second := commit(t, w, map[string]string{"a": "2"})
 			if out, err := client(t, w, "push", v.url+"git/demo/shop.git", "main", "main:dev"); err == nil {
 				t.Fatalf("the push succeeded:\n%s", out)

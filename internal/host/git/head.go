@@ -2,15 +2,10 @@ package git
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/penstock-dev/penstock/internal/base/atomicfile"
 )
 
 // headBranch returns the branch that HEAD of the repository points to.
@@ -28,14 +23,10 @@ func (s *Server) headBranch(name string) (string, error) {
 
 // pointHead lets HEAD follow the first push: a repository whose default branch
 // does not exist gets the one that was pushed, so that a clone checks it out.
-func (s *Server) pointHead(ctx context.Context, name string) error {
+func (s *Server) pointHead(ctx context.Context, name string, refs map[string]string) error {
 	branch, err := s.headBranch(name)
 	if err != nil {
 		return fmt.Errorf("read HEAD of %s: %w", name, err)
-	}
-	refs, err := s.refs(ctx, name)
-	if err != nil {
-		return err
 	}
 	target, ok := headTarget(branch, refs)
 	if !ok {
@@ -59,30 +50,4 @@ func headTarget(current string, refs map[string]string) (branch string, change b
 		}
 	}
 	return first, first != ""
-}
-
-// syncRefs makes the names of what a push has written durable. git syncs the
-// files; a ref that was recorded must not be gone after a power cut.
-func (s *Server) syncRefs(name string) error {
-	dir := s.dir(name)
-	recent := time.Now().Add(-finishWait - lockWait)
-	var errs []error
-	errs = append(errs, atomicfile.SyncDir(dir), ifExists(atomicfile.SyncDir(filepath.Join(dir, "objects", "pack"))))
-	errs = append(errs, filepath.WalkDir(filepath.Join(dir, "refs"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return ifExists(err)
-		}
-		if fi, err := d.Info(); err != nil || fi.ModTime().Before(recent) {
-			return ifExists(err)
-		}
-		return ifExists(atomicfile.SyncDir(path))
-	}))
-	return errors.Join(errs...)
-}
-
-func ifExists(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

@@ -26,7 +26,7 @@ type program struct {
 // Version 2.31 brought configuration by environment, 2.36 core.fsync.
 const (
 	oldestMajor, oldestMinor = 2, 31
-	fsyncMinor               = 36
+	fsyncMinor               = 36 // older ones are told less finely
 )
 
 // findGit looks for git, checks that it is new enough and fixes its
@@ -100,7 +100,7 @@ func config(fsync bool, maxPush int64) []string {
 		{"pack.windowMemory", "128m"},
 	}
 	if fsync {
-		pairs = append(pairs, [2]string{"core.fsync", "all"})
+		pairs = append(pairs, [2]string{"core.fsync", "all,-reference"}) // for refs see syncRefs
 	} else {
 		pairs = append(pairs, [2]string{"core.fsyncObjectFiles", "true"})
 	}

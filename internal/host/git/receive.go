@@ -141,14 +141,7 @@ func (x *exchange) finish(ctx context.Context, broken bool) error {
 	if broken {
 		s.clean(ctx, name)
 	}
-	err := s.pointHead(ctx, name)
-	if err == nil {
-		err = s.syncRefs(name)
-	}
-	if err == nil {
-		err = s.settle(ctx, name, x.user)
-	}
-	if err != nil {
+	if err := s.settle(ctx, name, x.user); err != nil {
 		s.later(name)
 		return err
 	}

@@ -46,20 +46,46 @@ func (s *Server) settle(ctx context.Context, name, actor string) error {
 	if err != nil {
 		return err
 	}
-	var events []event.Push
+	var recorded map[string]string
+	if err := s.db.Read(ctx, func(q store.Queryer) (err error) {
+		recorded, err = readRefs(ctx, q, name)
+		return err
+	}); err != nil {
+		return fmt.Errorf("read recorded refs of %s: %w", name, err)
+	}
+	updates := diffRefs(recorded, refs)
+	if len(updates) == 0 {
+		return nil
+	}
+	if err := s.pointHead(ctx, name, refs); err != nil {
+		return err
+	}
+	if err := syncRefs(s.dir(name), updates); err != nil {
+		return fmt.Errorf("sync refs of %s: %w", name, err)
+	}
 	failpoint.Hit("git.record.before")
+	events, err := s.record(ctx, name, actor, updates)
+	if err != nil {
+		return fmt.Errorf("record push to %s: %w", name, err)
+	}
+	failpoint.Hit("git.record.after")
+	for _, e := range events {
+		s.log.Info("push", "repo", name, "actor", actor, "refs", len(e.Updates), "event", e.ID)
+		if s.pushes != nil {
+			s.pushes.Publish(e)
+		}
+	}
+	return nil
+}
+
+// record writes the updated refs and the events about them.
+func (s *Server) record(ctx context.Context, name, actor string, updates []event.RefUpdate) (events []event.Push, err error) {
 	err = s.db.Write(ctx, func(tx store.Tx) error {
-		events = nil
 		var uid string
 		var seq int64
 		if err := tx.QueryRowContext(ctx, `SELECT uid, seq FROM git_repos WHERE name = ?`, name).Scan(&uid, &seq); err != nil {
 			return err
 		}
-		recorded, err := readRefs(ctx, tx, name)
-		if err != nil {
-			return err
-		}
-		updates := diffRefs(recorded, refs)
 		if err := putUpdates(ctx, tx, name, updates); err != nil {
 			return err
 		}
@@ -75,20 +101,10 @@ func (s *Server) settle(ctx context.Context, name, actor string) error {
 			}
 			events = append(events, e)
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE git_repos SET seq = ? WHERE name = ?`, seq, name)
+		_, err := tx.ExecContext(ctx, `UPDATE git_repos SET seq = ? WHERE name = ?`, seq, name)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("record push to %s: %w", name, err)
-	}
-	failpoint.Hit("git.record.after")
-	for _, e := range events {
-		s.log.Info("push", "repo", name, "actor", actor, "refs", len(e.Updates), "event", e.ID)
-		if s.pushes != nil {
-			s.pushes.Publish(e)
-		}
-	}
-	return nil
+	return events, err
 }
 
 // pushID is the same for the same push, so that the log holds it once.
