@@ -41,7 +41,7 @@ type Options struct {
 	Forward map[string]string
 	Hosts   map[string]string
 	Limits  exec.Limits
-	Tools   string // directory of installed tools, visible to steps; may be empty
+	Tools   string // holds the tool cache of each repository, see toolCache; empty: none
 	Log     *slog.Logger
 }
 
@@ -62,7 +62,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	j := &job{Options: o, spec: spec, secrets: secrets, journal: journal, mask: newMasker(), env: newEnviron(), result: engine.Success}
 	defer func() { err = errors.Join(err, o.Dir.Clean()) }()
-	return j.run(ctx)
+	if err := j.run(ctx); err != nil || j.tools == "" {
+		return err
+	}
+	return pruneToolCache(j.tools, maxToolCache)
 }
 
 // job is the state of the one job a runner runs.
@@ -72,6 +75,7 @@ type job struct {
 	secrets   jobdir.Secrets
 	journal   *jobdir.Writer
 	mask      *masker
+	tools     string // this repository's tool cache
 	workspace string
 	session   exec.Session
 	contexts  contexts
@@ -212,7 +216,12 @@ func (j *job) prepare(ctx context.Context, s *step) (err error) {
 	if err := j.makeDirectories(); err != nil {
 		return err
 	}
-	c.runner = newRunnerContext(j.Dir.Temp(), j.Tools)
+	if j.Tools != "" {
+		if j.tools, err = toolCache(j.Tools, j.spec.Repo); err != nil {
+			return err
+		}
+	}
+	c.runner = newRunnerContext(j.Dir.Temp(), j.tools)
 	c.steps, c.job = expr.NewObject(), expr.NewObject()
 	c.job.Set("status", string(engine.Success))
 	c.github.Set("workspace", j.workspace)
@@ -256,8 +265,8 @@ func (j *job) describeRuntime() string {
 
 func (j *job) mounts() []exec.Mount {
 	mounts := []exec.Mount{{Source: j.Dir.Temp(), Target: j.Dir.Temp()}, {Source: j.Dir.Home(), Target: j.Dir.Home()}}
-	if j.Tools != "" {
-		mounts = append(mounts, exec.Mount{Source: j.Tools, Target: j.Tools, ReadOnly: true})
+	if j.tools != "" {
+		mounts = append(mounts, exec.Mount{Source: j.tools, Target: j.tools})
 	}
 	return mounts
 }
