@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"time"
 )
 
@@ -25,7 +26,7 @@ const maxLost = 2
 // did not reach an endpoint goes to another one; so does one that got no
 // answer, when it may be repeated. When none is left, it waits for the table
 // to change or the endpoints to come back, up to Options.Hold.
-func (p *Proxy) try(out *http.Request, id string, body *body) (*http.Response, *endpoint, error) {
+func (p *Proxy) try(out *http.Request, id string, body *body, early *interim) (*http.Response, *endpoint, error) {
 	ctx := out.Context()
 	var (
 		room  [4]*endpoint
@@ -57,7 +58,7 @@ func (p *Proxy) try(out *http.Request, id string, body *body) (*http.Response, *
 			tried = tried[:0]
 			continue
 		}
-		res, err := p.send(out, b, e)
+		res, err := p.send(out, b, e, early)
 		if err == nil {
 			return res, e, nil
 		}
@@ -80,17 +81,18 @@ func (p *Proxy) try(out *http.Request, id string, body *body) (*http.Response, *
 }
 
 // send does one attempt.
-func (p *Proxy) send(out *http.Request, b *backend, e *endpoint) (*http.Response, error) {
-	transport := p.h1
-	if b.h2c {
-		transport = p.h2c
-	}
-	// A failed attempt may still hold its request: each gets a URL of its own.
-	u := *out.URL
-	u.Host = e.addr
-	out.URL = &u
+func (p *Proxy) send(out *http.Request, b *backend, e *endpoint, early *interim) (*http.Response, error) {
 	e.inFlight.Add(1)
-	res, err := transport.RoundTrip(out)
+	var res *http.Response
+	var err error
+	switch {
+	case b.h2c:
+		res, err = p.h2c.RoundTrip(addressed(out, e, early))
+	case early != nil && out.Body == nil && idempotent(out.Method) && out.Header["Expect"] == nil:
+		res, err = p.direct(out, e, early)
+	default:
+		res, err = p.h1.RoundTrip(addressed(out, e, early))
+	}
 	if err == nil {
 		e.healthy()
 		return res, nil
@@ -101,6 +103,20 @@ func (p *Proxy) send(out *http.Request, b *backend, e *endpoint) (*http.Response
 		p.stats.connectFailures.Add(1)
 	}
 	return nil, err
+}
+
+// addressed gives an attempt a request of its own: a failed one may still be
+// held by the transport.
+func addressed(out *http.Request, e *endpoint, early *interim) *http.Request {
+	if early != nil {
+		out = out.WithContext(httptrace.WithClientTrace(out.Context(), &httptrace.ClientTrace{Got1xxResponse: early.send}))
+	} else {
+		out = out.WithContext(out.Context())
+	}
+	u := *out.URL
+	u.Host = e.addr
+	out.URL = &u
+	return out
 }
 
 func isDial(err error) bool {

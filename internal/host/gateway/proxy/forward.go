@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
 	"strings"
@@ -16,8 +13,7 @@ import (
 // forward sends a request that is not an upgrade.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) {
 	early := &interim{w: w}
-	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{Got1xxResponse: early.send})
-	out := r.WithContext(ctx)
+	out := r.WithContext(r.Context())
 	out.URL = &url.URL{Scheme: "http", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 	out.RequestURI = ""
 	out.Close = false
@@ -32,7 +28,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) 
 		out.Body = nil
 	}
 
-	res, e, err := p.try(out, backend, in)
+	res, e, err := p.try(out, backend, in, early)
 	early.stop()
 	if err != nil {
 		p.failForward(w, r, backend, err)
@@ -55,7 +51,7 @@ func (p *Proxy) respond(w http.ResponseWriter, r *http.Request, res *http.Respon
 	w.WriteHeader(res.StatusCode)
 	if r.Method != http.MethodHead {
 		if err := p.copyBody(w, r, res); err != nil {
-			if !errors.Is(err, context.Canceled) {
+			if r.Context().Err() == nil {
 				p.stats.brokenOff.Add(1)
 				p.log.Debug("answer broke off", "host", r.Host, "err", err)
 			}

@@ -21,6 +21,7 @@ type endpoint struct {
 	inFlight atomic.Int64
 	failures atomic.Int32 // connects that failed in a row
 	until    atomic.Int64 // unix nanoseconds: passed over before
+	idle     idleConns
 }
 
 // scan bounds how many endpoints one pick looks at.

@@ -41,6 +41,7 @@ type Options struct {
 type Proxy struct {
 	opts    Options
 	log     *slog.Logger
+	dialer  *net.Dialer
 	h1, h2c *http.Transport
 	buffers sync.Pool
 
@@ -50,6 +51,7 @@ type Proxy struct {
 
 	closing context.Context // ends upgraded connections
 	close   context.CancelFunc
+	sweeper sync.WaitGroup
 	held    atomic.Int64
 	stats   counters
 }
@@ -76,12 +78,13 @@ func New(o Options) *Proxy {
 	p.buffers.New = func() any { b := make([]byte, 32<<10); return &b }
 
 	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
+	p.dialer = dialer
 	p.h1 = &http.Transport{
 		DialContext:           dialer.DialContext,
 		Protocols:             protocols(false),
 		DisableCompression:    true, // bodies pass as they are
 		MaxIdleConnsPerHost:   256,
-		IdleConnTimeout:       50 * time.Second,
+		IdleConnTimeout:       idleConn,
 		ResponseHeaderTimeout: o.HeaderTimeout,
 		ExpectContinueTimeout: time.Second,
 	}
@@ -89,11 +92,12 @@ func New(o Options) *Proxy {
 		DialContext:        dialer.DialContext,
 		Protocols:          protocols(true),
 		DisableCompression: true,
-		IdleConnTimeout:    50 * time.Second,
+		IdleConnTimeout:    idleConn,
 		// A stream may be silent for long; a dead peer is found by pings.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 	}
 	p.live.Store(&live{replaced: make(chan struct{})})
+	p.sweeper.Go(p.sweep)
 	return p
 }
 
@@ -126,14 +130,37 @@ func (p *Proxy) Use(t *route.Table) {
 				if e = p.endpoints[addr]; e == nil {
 					e = &endpoint{addr: addr}
 				}
+				delete(p.endpoints, addr)
 				endpoints[addr] = e
 			}
 			be.endpoints[i] = e
 		}
 		next.backends[id] = be
 	}
+	gone := p.endpoints
 	p.endpoints = endpoints
 	close(p.live.Swap(next).replaced)
+	for _, e := range gone {
+		e.idle.retire()
+	}
+}
+
+// sweep closes connections to endpoints that nobody has used for a while.
+func (p *Proxy) sweep() {
+	tick := time.NewTicker(idleConn / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			p.mu.Lock()
+			for _, e := range p.endpoints {
+				e.idle.closeOlder(now.Add(-idleConn))
+			}
+			p.mu.Unlock()
+		case <-p.closing.Done():
+			return
+		}
+	}
 }
 
 // Table returns the current table, nil before the first. It must not be changed.
@@ -142,6 +169,12 @@ func (p *Proxy) Table() *route.Table { return p.live.Load().table }
 // Close ends upgraded connections and drops idle ones to the endpoints.
 func (p *Proxy) Close() {
 	p.close()
+	p.sweeper.Wait()
+	p.mu.Lock()
+	for _, e := range p.endpoints {
+		e.idle.retire()
+	}
+	p.mu.Unlock()
 	p.h1.CloseIdleConnections()
 	p.h2c.CloseIdleConnections()
 }

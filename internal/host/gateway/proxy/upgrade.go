@@ -39,7 +39,7 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, backend string) 
 			}
 		},
 		Transport: transportFunc(func(out *http.Request) (*http.Response, error) {
-			res, e, err := p.try(out, backend, in)
+			res, e, err := p.try(out, backend, in, nil)
 			if err == nil {
 				used = e
 				p.stats.answered(res.StatusCode)
