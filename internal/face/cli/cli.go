@@ -70,7 +70,7 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	root.SetErr(g.Err)
 	f := root.PersistentFlags()
 	f.StringVar(&g.DataDir, "data-dir", envOr("PENSTOCK_DATA_DIR", defaultDataDir()), "directory of this machine's Penstock `data` ($PENSTOCK_DATA_DIR)")
-	f.StringVar(&g.Server, "server", envOr("PENSTOCK_SERVER", "http://penstock.localhost:7080"), "`URL` of the Penstock server ($PENSTOCK_SERVER)")
+	f.StringVar(&g.Server, "server", envOr("PENSTOCK_SERVER", defaultServer), "`URL` of the Penstock server ($PENSTOCK_SERVER)")
 	f.StringVarP(&g.Output, "output", "o", "table", "output `format`: table, json or yaml")
 	f.CountVarP(&g.Verbose, "verbose", "v", "say more (-vv: even more)")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -102,6 +102,9 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	usageErrors(root)
 	return root
 }
+
+// defaultServer is where penstock up lets the server answer.
+const defaultServer = "http://penstock.localhost:7080"
 
 func envOr(key, def string) string {
 	if v := os.Getenv(key); v != "" {

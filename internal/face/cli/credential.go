@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func newCredential(g *Globals) *cobra.Command {
 	return &cobra.Command{
 		Use:       "credential get|store|erase",
 		Short:     "Give git the token of this machine's server (a git credential helper)",
-		Long:      "Give git the token of this machine's server. git calls this; to let it do so:\n  git config --global credential." + "http://penstock.localhost:7080" + ".helper '!penstock credential'\nIt answers for the server it was started with and no other. Nothing is stored.",
+		Long:      "Give git the token of this machine's server. git calls this; to let it do so:\n  git config --global credential." + g.Server + ".helper " + credentialHelper(g) + "\nIt answers for the server it was started with and no other. Nothing is stored.",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"get", "store", "erase"},
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -49,6 +50,29 @@ func newCredential(g *Globals) *cobra.Command {
 			return err
 		},
 	}
+}
+
+// credentialHelper is the value of git's credential.<url>.helper, quoted for a
+// shell: the command that finds the token that this command would use.
+func credentialHelper(g *Globals) string {
+	flags := ""
+	if g.DataDir != defaultDataDir() {
+		flags += " --data-dir " + shellWord(g.DataDir)
+	}
+	if g.Server != defaultServer {
+		flags += " --server " + shellWord(g.Server)
+	}
+	return shellWord("!penstock" + flags + " credential")
+}
+
+var plainWord = regexp.MustCompile(`^[a-zA-Z0-9_./:-]+$`)
+
+// shellWord quotes s for a shell where that is needed.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // readCredential reads git's description of what it needs: key=value lines up

@@ -34,22 +34,22 @@ func newRepoCreate(g *Globals) *cobra.Command {
 			if err := cl.Do(c.Context(), http.MethodPost, "/api/v1/repos", api.NewRepo{Name: args[0]}, &repo); err != nil {
 				return repoError("create repository", args[0], err)
 			}
-			return g.Print(repo, func(w io.Writer) { printRepoCreated(w, repo, g.Server) })
+			return g.Print(repo, func(w io.Writer) { printRepoCreated(w, repo, g.Server, credentialHelper(g)) })
 		},
 	}
 }
 
-func printRepoCreated(w io.Writer, repo api.Repo, server string) {
+func printRepoCreated(w io.Writer, repo api.Repo, server, helper string) {
 	fmt.Fprintf(w, `Created %s
   %s
 
 Let git on this machine know the token, once:
-  git config --global credential.%s.helper '!penstock credential'
+  git config --global credential.%s.helper %s
 
 Push an existing repository:
   git remote add penstock %s
   git push -u penstock %s
-`, repo.Name, repo.CloneURL, server, repo.CloneURL, repo.DefaultBranch)
+`, repo.Name, repo.CloneURL, server, helper, repo.CloneURL, repo.DefaultBranch)
 }
 
 func newRepoList(g *Globals) *cobra.Command {
