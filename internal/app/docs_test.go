@@ -15,7 +15,8 @@ import (
 // string is "console". "$ " begins a command, what follows is what it prints
 // on both streams ("..." stands for any lines), "[exit N]" ends one that does
 // not succeed. Commands of one document share a directory. Blocks marked
-// "console cluster" need a running Penstock and are for test/e2e.
+// "console cluster" need a running Penstock and are for test/e2e; those marked
+// "console builder" need an image builder only (TestBuildDocs).
 func TestDocs(t *testing.T) {
 	docs, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -28,7 +29,7 @@ func TestDocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		examples := consoleExamples(string(b))
+		examples := consoleExamples(string(b), "console")
 		if len(examples) == 0 {
 			continue
 		}
@@ -52,20 +53,21 @@ type example struct {
 	exit    int
 }
 
-// consoleExamples finds the commands of the console blocks of a document.
-func consoleExamples(doc string) []example {
+// consoleExamples finds the commands of the blocks of a document that have
+// this info string.
+func consoleExamples(doc, info string) []example {
 	var all []example
 	inside := false
 	for i, line := range strings.Split(doc, "\n") {
 		switch {
 		case strings.HasPrefix(line, "```"):
-			inside = !inside && strings.TrimSpace(line[3:]) == "console"
+			inside = !inside && strings.TrimSpace(line[3:]) == info
 		case !inside:
 		case strings.HasPrefix(line, "$ "):
 			all = append(all, example{line: i + 1, command: line[2:]})
 		case len(all) == 0:
-		case strings.HasPrefix(line, "> "): // the command goes on
-			all[len(all)-1].command += "\n" + line[2:]
+		case strings.HasPrefix(line, "> "), line == ">": // the command goes on
+			all[len(all)-1].command += "\n" + strings.TrimPrefix(line[1:], " ")
 		case strings.HasPrefix(line, "[exit "):
 			_, _ = fmt.Sscanf(line, "[exit %d]", &all[len(all)-1].exit)
 		default:

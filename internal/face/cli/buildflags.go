@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -133,10 +132,10 @@ func (f *buildFlags) request(where string, env environment) (build.Request, erro
 		r.Secrets = append(r.Secrets, sec)
 	}
 	var err error
-	if r.CacheFrom, err = parseCaches(f.cacheFrom); err != nil {
+	if r.CacheFrom, err = build.ParseCaches(f.cacheFrom); err != nil {
 		return bad("cache-from", strings.Join(f.cacheFrom, " "), err, "--cache-from type=local,src=DIRECTORY")
 	}
-	if r.CacheTo, err = parseCaches(f.cacheTo); err != nil {
+	if r.CacheTo, err = build.ParseCaches(f.cacheTo); err != nil {
 		return bad("cache-to", strings.Join(f.cacheTo, " "), err, "--cache-to type=local,dest=DIRECTORY")
 	}
 	for _, o := range f.outputs {
@@ -173,24 +172,24 @@ func (f *buildFlags) withShorthands(outs []build.Output) []build.Output {
 // parseSecret reads id=NAME with src=FILE, env=VARIABLE, or neither: then the
 // environment variable of that name, else the file.
 func parseSecret(text string, env environment) (build.Secret, error) {
-	kv, err := keyValues(text)
+	kv, err := build.ParseFields(text)
 	if err != nil {
 		return build.Secret{}, err
 	}
 	var s build.Secret
 	typ := ""
 	for _, e := range kv {
-		switch e.key {
+		switch e.Key {
 		case "id":
-			s.ID = e.value
+			s.ID = e.Value
 		case "src", "source":
-			s.File = e.value
+			s.File = e.Value
 		case "env":
-			s.Env = e.value
+			s.Env = e.Value
 		case "type":
-			typ = e.value
+			typ = e.Value
 		default:
-			return build.Secret{}, fmt.Errorf("a secret has no field %q, only id, src, env and type", e.key)
+			return build.Secret{}, fmt.Errorf("a secret has no field %q, only id, src, env and type", e.Key)
 		}
 	}
 	switch typ {
@@ -221,34 +220,6 @@ func parseSecret(text string, env environment) (build.Secret, error) {
 	return s, nil
 }
 
-// parseCaches reads type=TYPE,KEY=VALUE…, or an image's name alone.
-func parseCaches(texts []string) ([]build.Cache, error) {
-	var out []build.Cache
-	for _, t := range texts {
-		if !strings.Contains(t, "=") {
-			out = append(out, build.Cache{Type: "registry", Attrs: map[string]string{"ref": t}})
-			continue
-		}
-		kv, err := keyValues(t)
-		if err != nil {
-			return nil, err
-		}
-		c := build.Cache{Attrs: map[string]string{}}
-		for _, e := range kv {
-			if e.key == "type" {
-				c.Type = e.value
-			} else {
-				c.Attrs[e.key] = e.value
-			}
-		}
-		if c.Type == "" {
-			return nil, errors.New("it has no type")
-		}
-		out = append(out, c)
-	}
-	return out, nil
-}
-
 // parseOutput reads type=TYPE,dest=PATH…, or a directory alone, or "-".
 func parseOutput(text string) (build.Output, error) {
 	if text == "-" {
@@ -260,19 +231,19 @@ func parseOutput(text string) (build.Output, error) {
 	if !strings.Contains(text, "=") {
 		return build.Output{Type: build.OutputLocal, Dest: text}, nil
 	}
-	kv, err := keyValues(text)
+	kv, err := build.ParseFields(text)
 	if err != nil {
 		return build.Output{}, err
 	}
 	o := build.Output{Attrs: map[string]string{}}
 	for _, e := range kv {
-		switch e.key {
+		switch e.Key {
 		case "type":
-			o.Type = e.value
+			o.Type = e.Value
 		case "dest":
-			o.Dest = e.value
+			o.Dest = e.Value
 		default:
-			o.Attrs[e.key] = e.value
+			o.Attrs[e.Key] = e.Value
 		}
 	}
 	return buildxOutput(o)
@@ -301,30 +272,4 @@ func buildxOutput(o build.Output) (build.Output, error) {
 		return o, errors.New("it has no type")
 	}
 	return o, nil
-}
-
-type keyValue struct{ key, value string }
-
-// keyValues reads one line of comma-separated KEY=VALUE fields; a field with a
-// comma in it is put in double quotes.
-func keyValues(text string) ([]keyValue, error) {
-	fields, err := csv.NewReader(strings.NewReader(text)).Read()
-	if err != nil {
-		return nil, fmt.Errorf("read fields: %w", err)
-	}
-	var out []keyValue
-	for _, f := range fields {
-		k, v, ok := strings.Cut(f, "=")
-		k = strings.TrimSpace(k)
-		if !ok || k == "" {
-			return nil, errors.New("a field is not KEY=VALUE")
-		}
-		for _, e := range out {
-			if e.key == k {
-				return nil, fmt.Errorf("%s is given twice", k)
-			}
-		}
-		out = append(out, keyValue{k, v})
-	}
-	return out, nil
 }

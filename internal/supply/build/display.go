@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/progress/progressui"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
@@ -24,11 +26,9 @@ const (
 
 // Display shows the progress of a build.
 type Display struct {
-	ch   chan *client.SolveStatus
-	w    io.Writer
-	mode string
-	wg   sync.WaitGroup
-	err  error
+	ch  chan *client.SolveStatus
+	wg  sync.WaitGroup
+	err error
 }
 
 // NewDisplay starts a display on w. The caller closes it.
@@ -42,7 +42,7 @@ func NewDisplay(w io.Writer, mode string) (*Display, error) {
 	if err != nil {
 		return nil, &problem.Error{Op: "show progress", Code: problem.ExitUsage, Err: fmt.Errorf("%w: mode %s needs a terminal: %w", problem.ErrInvalid, mode, err), Hint: "use --progress plain"}
 	}
-	d := &Display{ch: make(chan *client.SolveStatus, 64), w: w, mode: mode}
+	d := &Display{ch: make(chan *client.SolveStatus, 64)}
 	d.wg.Go(func() {
 		// It ends when the channel is closed; the build's context must not
 		// cut off what it has to say at the end.
@@ -57,10 +57,13 @@ func NewDisplay(w io.Writer, mode string) (*Display, error) {
 
 // Update shows one status.
 func (d *Display) Update(s Status) {
-	if s.Notice != "" && d.mode != DisplayQuiet && d.mode != DisplayJSON {
-		fmt.Fprintf(d.w, "%s\n", s.Notice)
+	out := toSolve(s)
+	if s.Notice != "" {
+		// As a step, so that only the display writes to its writer.
+		now := time.Now()
+		out.Vertexes = append(out.Vertexes, &client.Vertex{Digest: digest.FromString(now.String() + s.Notice), Name: s.Notice, Started: &now, Completed: &now})
 	}
-	d.ch <- toSolve(s)
+	d.ch <- out
 }
 
 // Close shows what is left and ends the display.

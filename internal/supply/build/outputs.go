@@ -105,9 +105,11 @@ func (s *streamToNode) open(ctx context.Context) (io.WriteCloser, error) {
 	r, w := io.Pipe()
 	s.pipe, s.done = w, make(chan error, 1)
 	go func() {
-		err := s.node.ImportImage(ctx, s.name, r)
+		// Without Close: what follows the end of the archive is still to come
+		// when the importer, or its HTTP client, has seen enough.
+		err := s.node.ImportImage(ctx, s.name, struct{ io.Reader }{r})
 		if err == nil {
-			_, err = io.Copy(io.Discard, r) // what follows the end of the archive
+			_, err = io.Copy(io.Discard, r)
 		}
 		_ = r.CloseWithError(errors.Join(err, io.ErrClosedPipe)) // a reader's Close has no error
 		s.done <- err
