@@ -1,0 +1,253 @@
+// Package live keeps what the cluster has of the kinds that Applications use,
+// by watching them, and says which Application a change concerns.
+//
+// Objects that no Application owns are kept as names only: they matter when a
+// repository starts to describe them, and are then read from the API server.
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic/dynamicinformer"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/penstock-dev/penstock/api/argo/v1alpha1"
+	"github.com/penstock-dev/penstock/internal/gitops/compare"
+	"github.com/penstock-dev/penstock/internal/host/cluster"
+)
+
+// byApp is the index of objects by the Application that owns them.
+const byApp = "app"
+
+// Cache watches kinds. Changed is called for every change of an object that an
+// Application owns or owned; it must not block.
+type Cache struct {
+	cluster *cluster.Cluster
+	changed func(app string)
+	log     *slog.Logger
+
+	ctx  context.Context // of Run; ends the watches
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	kind map[schema.GroupVersionKind]*watch
+}
+
+type watch struct {
+	informer cache.SharedIndexInformer
+	stop     context.CancelFunc
+}
+
+// New returns a cache that watches nothing yet. Its watches end with ctx;
+// Wait waits for that.
+func New(ctx context.Context, c *cluster.Cluster, changed func(app string), log *slog.Logger) *Cache {
+	return &Cache{cluster: c, changed: changed, log: log, ctx: ctx, kind: map[schema.GroupVersionKind]*watch{}}
+}
+
+// Wait waits until every watch has ended, after the context of New has.
+func (c *Cache) Wait() { c.wg.Wait() }
+
+// Snapshot returns the live objects that belong to app or have one of keys,
+// among the kinds given. Kinds that the cluster does not have are skipped.
+func (c *Cache) Snapshot(ctx context.Context, app string, kinds []schema.GroupVersionKind, keys []compare.Key) ([]*unstructured.Unstructured, error) {
+	watches := map[schema.GroupKind]*watch{}
+	versions := map[schema.GroupKind]schema.GroupVersionKind{}
+	for _, gvk := range kinds {
+		if _, ok := watches[gvk.GroupKind()]; ok {
+			continue // one version of a kind is enough
+		}
+		w, err := c.watch(gvk)
+		if meta.IsNoMatchError(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		watches[gvk.GroupKind()], versions[gvk.GroupKind()] = w, gvk
+	}
+	var out []*unstructured.Unstructured
+	seen := map[compare.Key]bool{}
+	for gk, w := range watches {
+		if err := w.synced(ctx); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", gk, err)
+		}
+		owned, err := w.informer.GetIndexer().ByIndex(byApp, app)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range owned {
+			u := o.(*unstructured.Unstructured)
+			seen[compare.KeyOf(u)] = true
+			out = append(out, u)
+		}
+	}
+	for _, k := range keys {
+		w, ok := watches[k.GroupKind()]
+		if !ok || seen[k] {
+			continue
+		}
+		u, err := c.get(ctx, w, versions[k.GroupKind()], k)
+		if err != nil {
+			return nil, err
+		}
+		if u != nil {
+			out = append(out, u)
+		}
+	}
+	return out, nil
+}
+
+// get returns the object with key k or nil. One that was kept as a name only
+// is read.
+func (c *Cache) get(ctx context.Context, w *watch, gvk schema.GroupVersionKind, k compare.Key) (*unstructured.Unstructured, error) {
+	name := k.Name
+	if k.Namespace != "" {
+		name = k.Namespace + "/" + k.Name
+	}
+	o, ok, err := w.informer.GetIndexer().GetByKey(name)
+	if err != nil || !ok {
+		return nil, err
+	}
+	u := o.(*unstructured.Unstructured)
+	if compare.Owner(u) != "" {
+		return u, nil
+	}
+	client, err := c.cluster.Resource(gvk, k.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	u, err = client.Get(ctx, k.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", k, err)
+	}
+	return u, nil
+}
+
+// watch returns the watch of a kind and starts it if need be.
+func (c *Cache) watch(gvk schema.GroupVersionKind) (*watch, error) {
+	c.mu.Lock()
+	w, ok := c.kind[gvk]
+	c.mu.Unlock()
+	if ok {
+		return w, nil
+	}
+	mapping, err := c.cluster.Mapping(gvk)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if w, ok := c.kind[gvk]; ok {
+		return w, nil
+	}
+	ctx, stop := context.WithCancel(c.ctx)
+	w = &watch{stop: stop, informer: dynamicinformer.NewFilteredDynamicInformer(
+		c.cluster.Dynamic, mapping.Resource, metav1.NamespaceAll, 0,
+		cache.Indexers{byApp: indexByApp}, nil).Informer()}
+	err = errors.Join(
+		w.informer.SetTransform(slim),
+		w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(gvk, w, err) }),
+	)
+	if err != nil {
+		stop()
+		return nil, err
+	}
+	if _, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { c.tell(o, nil) },
+		UpdateFunc: func(old, o any) { c.tell(o, old) },
+		DeleteFunc: func(o any) { c.tell(o, nil) },
+	}); err != nil {
+		stop()
+		return nil, err
+	}
+	c.kind[gvk] = w
+	c.wg.Go(func() { w.informer.RunWithContext(ctx) })
+	return w, nil
+}
+
+// watchFailed ends the watch of a kind that the cluster does not have any more;
+// other failures pass.
+func (c *Cache) watchFailed(gvk schema.GroupVersionKind, w *watch, err error) {
+	if !apierrors.IsNotFound(err) {
+		c.log.Debug("watch ended, starting again", "kind", gvk.String(), "error", err)
+		return
+	}
+	c.mu.Lock()
+	if c.kind[gvk] == w {
+		delete(c.kind, gvk)
+	}
+	c.mu.Unlock()
+	w.stop()
+	c.cluster.Rediscover()
+	for _, app := range w.informer.GetIndexer().ListIndexFuncValues(byApp) {
+		c.changed(app)
+	}
+}
+
+// synced waits until the first list has arrived.
+func (w *watch) synced(ctx context.Context) error {
+	if w.informer.HasSynced() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if !cache.WaitForCacheSync(ctx.Done(), w.informer.HasSynced) {
+		return fmt.Errorf("the first list did not arrive: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+func (c *Cache) tell(o, old any) {
+	apps := map[string]bool{}
+	for _, x := range []any{o, old} {
+		if t, ok := x.(cache.DeletedFinalStateUnknown); ok {
+			x = t.Obj
+		}
+		if u, ok := x.(*unstructured.Unstructured); ok {
+			if app := compare.Owner(u); app != "" {
+				apps[app] = true
+			}
+		}
+	}
+	for app := range apps {
+		c.changed(app)
+	}
+}
+
+func indexByApp(o any) ([]string, error) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		if app := compare.Owner(u); app != "" {
+			return []string{app}, nil
+		}
+	}
+	return nil, nil
+}
+
+// slim keeps of an object that no Application owns what identifies it.
+func slim(o any) (any, error) {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return o, nil
+	}
+	if _, marked := u.GetAnnotations()[v1alpha1.AnnotationTrackingID]; marked {
+		return u, nil
+	}
+	s := &unstructured.Unstructured{Object: map[string]any{"apiVersion": u.GetAPIVersion(), "kind": u.GetKind()}}
+	s.SetName(u.GetName())
+	s.SetNamespace(u.GetNamespace())
+	s.SetUID(u.GetUID())
+	s.SetResourceVersion(u.GetResourceVersion())
+	return s, nil
+}

@@ -1,0 +1,112 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ApplyOptions configures [Cluster.Apply].
+type ApplyOptions struct {
+	DryRun bool
+	// Lenient lets the API server drop fields that it does not know instead
+	// of refusing the object.
+	Lenient bool
+}
+
+// Apply makes u so by server-side apply and returns the whole object. Fields
+// that others own are taken over.
+func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured, o ApplyOptions) (*unstructured.Unstructured, error) {
+	client, err := c.Client(u)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(u.Object)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	force := true
+	opts := metav1.PatchOptions{FieldManager: FieldManager, Force: &force, FieldValidation: metav1.FieldValidationStrict}
+	if o.Lenient {
+		opts.FieldValidation = metav1.FieldValidationIgnore
+	}
+	if o.DryRun {
+		opts.DryRun = []string{metav1.DryRunAll}
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return client.Patch(ctx, u.GetName(), types.ApplyPatchType, b, opts)
+}
+
+// ApplyDefinitions applies CustomResourceDefinitions and waits until the API
+// server serves their kinds.
+func (c *Cluster) ApplyDefinitions(ctx context.Context, crds ...*unstructured.Unstructured) error {
+	for _, crd := range crds {
+		live, err := c.Apply(ctx, crd, ApplyOptions{})
+		if err != nil {
+			return fmt.Errorf("apply definition %s: %w", crd.GetName(), err)
+		}
+		if err := c.waitEstablished(ctx, live); err != nil {
+			return fmt.Errorf("apply definition %s: %w", crd.GetName(), err)
+		}
+	}
+	c.Rediscover()
+	return nil
+}
+
+func (c *Cluster) waitEstablished(ctx context.Context, crd *unstructured.Unstructured) error {
+	client, err := c.Client(crd)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !Established(crd) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until it is established: %w", ctx.Err())
+		}
+		live, err := client.Get(ctx, crd.GetName(), metav1.GetOptions{})
+		if err != nil {
+			return fmt.Errorf("wait until it is established: %w", err)
+		}
+		crd = live
+	}
+	return nil
+}
+
+// Established says whether a CustomResourceDefinition is served.
+func Established(crd *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+	for _, c := range conditions {
+		if m, ok := c.(map[string]any); ok && m["type"] == "Established" && m["status"] == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+// Refusal says whether the API server refused an object for what it is, so
+// that sending it again is refused again. Everything else is worth a retry.
+func Refusal(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsNotFound(err)
+}
+
+// Reason returns the message of an API server's refusal without the words
+// around it.
+func Reason(err error) string {
+	var s apierrors.APIStatus
+	if errors.As(err, &s) && s.Status().Message != "" {
+		return s.Status().Message
+	}
+	return err.Error()
+}
