@@ -36,8 +36,10 @@ type Cache struct {
 	changed func(app string)
 	log     *slog.Logger
 
-	ctx  context.Context // of Run; ends the watches
-	wg   sync.WaitGroup
+	// spawn runs a watch until it is stopped or the cache ends.
+	spawn func(run func(context.Context)) (stop context.CancelFunc)
+	wg    sync.WaitGroup
+
 	mu   sync.Mutex
 	kind map[schema.GroupVersionKind]*watch
 }
@@ -50,7 +52,13 @@ type watch struct {
 // New returns a cache that watches nothing yet. Its watches end with ctx;
 // Wait waits for that.
 func New(ctx context.Context, c *cluster.Cluster, changed func(app string), log *slog.Logger) *Cache {
-	return &Cache{cluster: c, changed: changed, log: log, ctx: ctx, kind: map[schema.GroupVersionKind]*watch{}}
+	l := &Cache{cluster: c, changed: changed, log: log, kind: map[schema.GroupVersionKind]*watch{}}
+	l.spawn = func(run func(context.Context)) context.CancelFunc {
+		ctx, stop := context.WithCancel(ctx)
+		l.wg.Go(func() { run(ctx) })
+		return stop
+	}
+	return l
 }
 
 // Wait waits until every watch has ended, after the context of New has.
@@ -152,8 +160,7 @@ func (c *Cache) watch(gvk schema.GroupVersionKind) (*watch, error) {
 	if w, ok := c.kind[gvk]; ok {
 		return w, nil
 	}
-	ctx, stop := context.WithCancel(c.ctx)
-	w = &watch{stop: stop, informer: dynamicinformer.NewFilteredDynamicInformer(
+	w = &watch{informer: dynamicinformer.NewFilteredDynamicInformer(
 		c.cluster.Dynamic, mapping.Resource, metav1.NamespaceAll, 0,
 		cache.Indexers{byApp: indexByApp}, nil).Informer()}
 	err = errors.Join(
@@ -161,7 +168,6 @@ func (c *Cache) watch(gvk schema.GroupVersionKind) (*watch, error) {
 		w.informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { c.watchFailed(gvk, w, err) }),
 	)
 	if err != nil {
-		stop()
 		return nil, err
 	}
 	if _, err := w.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
@@ -169,11 +175,10 @@ func (c *Cache) watch(gvk schema.GroupVersionKind) (*watch, error) {
 		UpdateFunc: func(old, o any) { c.tell(o, old) },
 		DeleteFunc: func(o any) { c.tell(o, nil) },
 	}); err != nil {
-		stop()
 		return nil, err
 	}
+	w.stop = c.spawn(w.informer.RunWithContext)
 	c.kind[gvk] = w
-	c.wg.Go(func() { w.informer.RunWithContext(ctx) })
 	return w, nil
 }
 

@@ -53,7 +53,7 @@ func (c *Cluster) ApplyDefinitions(ctx context.Context, crds ...*unstructured.Un
 		if err != nil {
 			return fmt.Errorf("apply definition %s: %w", crd.GetName(), err)
 		}
-		if err := c.waitEstablished(ctx, live); err != nil {
+		if err := c.WaitEstablished(ctx, live); err != nil {
 			return fmt.Errorf("apply definition %s: %w", crd.GetName(), err)
 		}
 	}
@@ -61,7 +61,8 @@ func (c *Cluster) ApplyDefinitions(ctx context.Context, crds ...*unstructured.Un
 	return nil
 }
 
-func (c *Cluster) waitEstablished(ctx context.Context, crd *unstructured.Unstructured) error {
+// WaitEstablished waits until the API server serves the kind of crd.
+func (c *Cluster) WaitEstablished(ctx context.Context, crd *unstructured.Unstructured) error {
 	client, err := c.Client(crd)
 	if err != nil {
 		return err
