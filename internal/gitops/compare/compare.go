@@ -20,6 +20,7 @@ type Resource struct {
 	Live    *unstructured.Unstructured // nil: is not
 	Status  string                     // a sync status
 	Why     string                     // what differs, in words; no secrets
+	Refused bool                       // the API server would not take Target; Why says why
 	Options Options
 	Shared  string // another Application that the live object belongs to
 }
@@ -67,9 +68,15 @@ func sortKey(k Key) string {
 	return strings.Join([]string{k.Group, k.Kind, k.Namespace, k.Name}, "\x00")
 }
 
-// Differ says what applying target would change about live: "" for nothing.
+// Verdict is what applying an object would do to the live one.
+type Verdict struct {
+	Why     string // what would change, in words; "" for nothing
+	Refused bool   // nothing: the API server would refuse it, for the reason in Why
+}
+
+// Differ says what applying target would change about live.
 type Differ interface {
-	Diff(ctx context.Context, target, live *unstructured.Unstructured) (why string, err error)
+	Diff(ctx context.Context, target, live *unstructured.Unstructured) (Verdict, error)
 }
 
 // parallel is how many objects are compared at the same time.
@@ -88,12 +95,12 @@ func Judge(ctx context.Context, resources []Resource, d Differ) error {
 			r.Status, r.Why = v1alpha1.SyncStatusOutOfSync, "is not in the cluster"
 		default:
 			g.Go(func() error {
-				why, err := d.Diff(ctx, r.Target, r.Live)
+				v, err := d.Diff(ctx, r.Target, r.Live)
 				if err != nil {
 					return errors.Join(errors.New("compare "+r.Key.String()), err)
 				}
-				r.Status, r.Why = v1alpha1.SyncStatusSynced, why
-				if why != "" {
+				r.Status, r.Why, r.Refused = v1alpha1.SyncStatusSynced, v.Why, v.Refused
+				if v.Why != "" {
 					r.Status = v1alpha1.SyncStatusOutOfSync
 				}
 				return nil

@@ -29,7 +29,7 @@ type ServerDiffer struct {
 
 type answer struct {
 	question [sha256.Size]byte
-	why      string
+	verdict  Verdict
 }
 
 // NewServerDiffer returns a differ that knows nothing yet.
@@ -45,42 +45,39 @@ func (d *ServerDiffer) Forget() {
 }
 
 // Diff implements [Differ].
-func (d *ServerDiffer) Diff(ctx context.Context, target, live *unstructured.Unstructured) (string, error) {
+func (d *ServerDiffer) Diff(ctx context.Context, target, live *unstructured.Unstructured) (Verdict, error) {
 	k := KeyOf(target)
 	q, err := question(target, live)
 	if err != nil {
-		return "", err
+		return Verdict{}, err
 	}
 	d.mu.Lock()
 	a, ok := d.known[k]
 	d.mu.Unlock()
 	if ok && a.question == q {
-		return a.why, nil
+		return a.verdict, nil
 	}
-	why, err := d.ask(ctx, target, live)
+	v, err := d.ask(ctx, target, live)
 	if err != nil {
-		return "", err
+		return Verdict{}, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.known[k] = answer{q, why}
-	return why, nil
+	d.known[k] = answer{q, v}
+	return v, nil
 }
 
-func (d *ServerDiffer) ask(ctx context.Context, target, live *unstructured.Unstructured) (string, error) {
+func (d *ServerDiffer) ask(ctx context.Context, target, live *unstructured.Unstructured) (Verdict, error) {
 	secret := IsSecret(KeyOf(target))
 	o, _ := OptionsOf(target)
 	next, err := d.cluster.Apply(ctx, target, cluster.ApplyOptions{DryRun: true, Lenient: o.Lenient})
 	if err != nil {
 		if cluster.Refusal(err) {
-			return "cannot be applied: " + Refused(err, secret), nil
+			return Verdict{Why: "cannot be applied: " + Refused(err, secret), Refused: true}, nil
 		}
-		return "", err
+		return Verdict{}, err
 	}
-	if changes := Changes(live, next); len(changes) > 0 {
-		return Words(changes, secret), nil
-	}
-	return "", nil
+	return Verdict{Why: Words(Changes(live, next), secret)}, nil
 }
 
 // Refused says why the API server refused an object. Its words may hold

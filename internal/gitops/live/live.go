@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
@@ -64,12 +67,39 @@ func New(ctx context.Context, c *cluster.Cluster, changed func(app string), log 
 // Wait waits until every watch has ended, after the context of New has.
 func (c *Cache) Wait() { c.wg.Wait() }
 
-// Snapshot returns the live objects that belong to app or have one of keys,
-// among the kinds given. Kinds that the cluster does not have are skipped.
-func (c *Cache) Snapshot(ctx context.Context, app string, kinds []schema.GroupVersionKind, keys []compare.Key) ([]*unstructured.Unstructured, error) {
+// Floor is what a snapshot must have seen of an object at least, because we did
+// it ourselves: that it was written, or that it was deleted.
+type Floor struct {
+	Written *unstructured.Unstructured // as the API server answered
+	Deleted types.UID
+}
+
+// reached says whether u, nil for none, is at least what f asks.
+func (f Floor) reached(u *unstructured.Unstructured) bool {
+	switch {
+	case f.Deleted != "":
+		return u == nil || u.GetUID() != f.Deleted || u.GetDeletionTimestamp() != nil
+	case u == nil:
+		return false
+	}
+	return !cluster.Older(u, f.Written)
+}
+
+// Query asks for the objects of one Application.
+type Query struct {
+	App   string
+	Kinds []schema.GroupVersionKind // those that the cluster does not have are skipped
+	Keys  []compare.Key             // further objects, whoever owns them
+	// Floors of objects; those that the watches have reached are removed.
+	Floors map[compare.Key]Floor
+}
+
+// Snapshot returns the live objects that belong to the Application or have one
+// of the keys.
+func (c *Cache) Snapshot(ctx context.Context, q Query) ([]*unstructured.Unstructured, error) {
 	watches := map[schema.GroupKind]*watch{}
 	versions := map[schema.GroupKind]schema.GroupVersionKind{}
-	for _, gvk := range kinds {
+	for _, gvk := range q.Kinds {
 		if _, ok := watches[gvk.GroupKind()]; ok {
 			continue // one version of a kind is enough
 		}
@@ -82,25 +112,23 @@ func (c *Cache) Snapshot(ctx context.Context, app string, kinds []schema.GroupVe
 		}
 		watches[gvk.GroupKind()], versions[gvk.GroupKind()] = w, gvk
 	}
-	var out []*unstructured.Unstructured
-	seen := map[compare.Key]bool{}
+	found := map[compare.Key]*unstructured.Unstructured{}
 	for gk, w := range watches {
 		if err := w.synced(ctx); err != nil {
 			return nil, fmt.Errorf("watch %s: %w", gk, err)
 		}
-		owned, err := w.informer.GetIndexer().ByIndex(byApp, app)
+		owned, err := w.informer.GetIndexer().ByIndex(byApp, q.App)
 		if err != nil {
 			return nil, err
 		}
 		for _, o := range owned {
 			u := o.(*unstructured.Unstructured)
-			seen[compare.KeyOf(u)] = true
-			out = append(out, u)
+			found[compare.KeyOf(u)] = u
 		}
 	}
-	for _, k := range keys {
+	for _, k := range q.Keys {
 		w, ok := watches[k.GroupKind()]
-		if !ok || seen[k] {
+		if _, have := found[k]; have || !ok {
 			continue
 		}
 		u, err := c.get(ctx, w, versions[k.GroupKind()], k)
@@ -108,10 +136,28 @@ func (c *Cache) Snapshot(ctx context.Context, app string, kinds []schema.GroupVe
 			return nil, err
 		}
 		if u != nil {
-			out = append(out, u)
+			found[k] = u
 		}
 	}
-	return out, nil
+	for k, floor := range q.Floors {
+		if floor.reached(found[k]) {
+			delete(q.Floors, k)
+			continue
+		}
+		gvk, ok := versions[k.GroupKind()]
+		if !ok {
+			continue
+		}
+		u, err := c.read(ctx, gvk, k)
+		if err != nil {
+			return nil, err
+		}
+		if found[k] = u; u == nil {
+			delete(found, k)
+			delete(q.Floors, k) // somebody deleted it since
+		}
+	}
+	return slices.Collect(maps.Values(found)), nil
 }
 
 // get returns the object with key k or nil. One that was kept as a name only
@@ -129,11 +175,16 @@ func (c *Cache) get(ctx context.Context, w *watch, gvk schema.GroupVersionKind, 
 	if compare.Owner(u) != "" {
 		return u, nil
 	}
+	return c.read(ctx, gvk, k)
+}
+
+// read asks the API server for an object; nil: it has none.
+func (c *Cache) read(ctx context.Context, gvk schema.GroupVersionKind, k compare.Key) (*unstructured.Unstructured, error) {
 	client, err := c.cluster.Resource(gvk, k.Namespace)
 	if err != nil {
 		return nil, err
 	}
-	u, err = client.Get(ctx, k.Name, metav1.GetOptions{})
+	u, err := client.Get(ctx, k.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

@@ -60,9 +60,9 @@ func Next(tasks []Task, results map[compare.Key]Result, see func(compare.Key) Se
 			waits = append(waits, waiting(t))
 		case v1alpha1.PhaseFailed:
 			r.Phase = phase
-			r.Message = strings.TrimSpace(seen.Health.Message)
+			r.Message = orElse(seen.Health.Message, orElse(seen.Health.Status, "is gone"))
 			results[t.Key] = r
-			sick = append(sick, fmt.Sprintf("%s: %s", t.Key, orElse(r.Message, "is gone")))
+			sick = append(sick, fmt.Sprintf("%s: %s", t.Key, r.Message))
 		default:
 			r.Phase = phase
 			results[t.Key] = r

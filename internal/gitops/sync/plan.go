@@ -21,6 +21,8 @@ type Task struct {
 	Lenient bool
 	// Skip is why nothing is done, when set.
 	Skip string
+	// Refused is why the API server would not take Target, when set.
+	Refused string
 }
 
 // Prune says whether the task deletes.
@@ -39,6 +41,8 @@ func Plan(resources []compare.Resource, o Options) []Task {
 			Wave: r.Options.Wave, Lenient: o.Lenient || r.Options.Lenient,
 		}
 		switch {
+		case r.Refused:
+			t.Refused = r.Why
 		case !t.Prune():
 		case r.Options.NoPrune:
 			t.Skip = "ignored (no prune)"
@@ -105,7 +109,7 @@ func mirrorPruneWaves(tasks []Task) {
 // definition to that of the first object of its kind.
 func pullForward(tasks []Task) {
 	for i, t := range tasks {
-		if t.Prune() {
+		if t.Prune() || !provides(t) {
 			continue
 		}
 		for _, user := range tasks {
@@ -114,6 +118,12 @@ func pullForward(tasks []Task) {
 			}
 		}
 	}
+}
+
+// provides says whether other objects may need t first.
+func provides(t Task) bool {
+	_, _, ok := defines(t)
+	return ok || t.Group == "" && t.Kind == "Namespace"
 }
 
 // uses says whether user cannot be applied before t.

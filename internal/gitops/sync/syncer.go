@@ -3,7 +3,8 @@ package sync
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,20 +61,33 @@ func (s *Syncer) EnsureNamespace(ctx context.Context, name string) error {
 	return nil
 }
 
-// Check sends every task as a dry run and returns the results of those that
-// the API server would refuse. Nothing is changed.
+// Check returns the results of those tasks that the API server would refuse.
+// Objects that exist were compared by dry run already; new ones are sent as a
+// dry run now. Nothing is changed.
 func (s *Syncer) Check(ctx context.Context, tasks []Task) (map[compare.Key]Result, error) {
 	refused := map[compare.Key]Result{}
 	var mu sync.Mutex
+	var first []Task // what others need and is not there yet
+	for _, t := range tasks {
+		if !t.Prune() && t.Live == nil && provides(t) {
+			first = append(first, t)
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for _, t := range tasks {
-		if t.Prune() || cannotCheck(t, tasks) {
+		if t.Refused != "" {
+			mu.Lock()
+			refused[t.Key] = Result{Status: v1alpha1.ResultSyncFailed, Phase: v1alpha1.PhaseFailed, Message: t.Refused}
+			mu.Unlock()
+			continue
+		}
+		if t.Prune() || t.Live != nil || cannotCheck(t, first) {
 			continue
 		}
 		g.Go(func() error {
 			_, err := s.cluster.Apply(ctx, t.Target, cluster.ApplyOptions{DryRun: true, Lenient: t.Lenient})
-			if err == nil || meta.IsNoMatchError(err) && s.o.SkipMissingKind {
+			if err == nil || meta.IsNoMatchError(err) && (s.o.SkipMissingKind || skipsMissingKind(t)) {
 				return nil
 			}
 			r, err := refusal(t, err)
@@ -91,16 +105,13 @@ func (s *Syncer) Check(ctx context.Context, tasks []Task) (map[compare.Key]Resul
 
 // cannotCheck says whether t needs what another task makes first: its kind or
 // its namespace.
-func cannotCheck(t Task, tasks []Task) bool {
-	if o, _ := compare.OptionsOf(t.Target); o.SkipMissingKind {
-		return true
-	}
-	for _, other := range tasks {
-		if other.Live == nil && !other.Prune() && uses(t, other) {
-			return true
-		}
-	}
-	return false
+func cannotCheck(t Task, first []Task) bool {
+	return slices.ContainsFunc(first, func(f Task) bool { return uses(t, f) })
+}
+
+func skipsMissingKind(t Task) bool {
+	o, _ := compare.OptionsOf(t.Target)
+	return o.SkipMissingKind
 }
 
 // refusal turns an error about one object into a result; an error that says
@@ -223,27 +234,65 @@ func (s *Syncer) prune(ctx context.Context, t Task) (Result, error) {
 	return Result{}, fmt.Errorf("delete %s: %w", t.Key, err)
 }
 
-// See returns how the object stands: as watched, or as it was written if the
-// watch has not seen that yet.
-func (s *Syncer) See(k compare.Key, watched *unstructured.Unstructured) Seen {
-	s.mu.Lock()
-	written := s.written[k]
-	s.mu.Unlock()
-	u := watched
-	if written != nil && (u == nil || older(u, written)) {
-		u = written
+// Look returns how the objects of running tasks stand. watched is what the
+// watches have; where they are behind what was written, or have nothing, the
+// API server is asked.
+func (s *Syncer) Look(ctx context.Context, tasks []Task, results map[compare.Key]Result, watched map[compare.Key]*unstructured.Unstructured) (map[compare.Key]Seen, error) {
+	seen := map[compare.Key]Seen{}
+	for _, t := range tasks {
+		if results[t.Key].Phase != v1alpha1.PhaseRunning {
+			continue
+		}
+		u := watched[t.Key]
+		if t.Prune() || u == nil || s.behind(u) {
+			var err error
+			if u, err = s.read(ctx, t); err != nil {
+				return nil, err
+			}
+		}
+		if u == nil || t.Prune() && u.GetUID() != t.Live.GetUID() {
+			seen[t.Key] = Seen{}
+			continue
+		}
+		h, _ := health.Of(u)
+		seen[t.Key] = Seen{Exists: true, Health: h}
 	}
-	if u == nil {
-		return Seen{}
-	}
-	h, _ := health.Of(u)
-	return Seen{Exists: true, Health: h}
+	return seen, nil
 }
 
-// older compares two states of one object. The API server promises that
-// resource versions of one kind can be compared as numbers.
-func older(a, b *unstructured.Unstructured) bool {
-	x, err1 := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
-	y, err2 := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
-	return err1 == nil && err2 == nil && x < y
+func (s *Syncer) read(ctx context.Context, t Task) (*unstructured.Unstructured, error) {
+	of := t.Target
+	if of == nil {
+		of = t.Live
+	}
+	client, err := s.cluster.Client(of)
+	if meta.IsNoMatchError(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	u, err := client.Get(ctx, t.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.Key, err)
+	}
+	return u, nil
+}
+
+// behind says whether u is from before we wrote it.
+func (s *Syncer) behind(u *unstructured.Unstructured) bool {
+	s.mu.Lock()
+	written := s.written[compare.KeyOf(u)]
+	s.mu.Unlock()
+	return written != nil && cluster.Older(u, written)
+}
+
+// Written returns the objects that were written, as the API server answered.
+func (s *Syncer) Written() map[compare.Key]*unstructured.Unstructured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.written)
 }

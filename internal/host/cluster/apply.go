@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -110,4 +111,12 @@ func Reason(err error) string {
 		return s.Status().Message
 	}
 	return err.Error()
+}
+
+// Older says whether a is an older state than b of one object. The API server
+// promises that resource versions of one kind can be compared as numbers.
+func Older(a, b *unstructured.Unstructured) bool {
+	x, err1 := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, err2 := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return err1 == nil && err2 == nil && x < y
 }
