@@ -11,8 +11,5 @@ import (
 
 // Main runs the command line args and returns the exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	return cli.Main(ctx, args, in, out, errw, newServer, cli.NewDown(stopJobs), cli.Build(openBuilder))
+	return cli.Main(ctx, args, in, out, errw, newServer, newRunner, cli.NewDown(stopJobs), cli.Build(openBuilder))
 }
-
-// stopJobs ends the CI jobs that run under dataDir.
-func stopJobs(context.Context, string) error { return nil }

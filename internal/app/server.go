@@ -44,6 +44,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
+	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
 	return c
 }
@@ -52,6 +53,7 @@ type serverOptions struct {
 	machine    *machine.Machine
 	listen     string
 	kubeconfig string
+	runtime    string
 }
 
 // serve runs the server until ctx is done.
@@ -83,10 +85,19 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	ci, err := newCI(ctx, ciOptions{
+		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
+		db: db, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
+	})
+	if err != nil {
+		return err
+	}
 	a := api.New()
 	a.Repos(repoFace{repos})
+	a.CIRuns(ci)
 	rooms := []room{
 		{name: "git", run: repos.Run},
+		{name: "ci", run: ci.Run},
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/git/", repos)

@@ -157,6 +157,35 @@ func (d Dir) Alive() (bool, error) {
 	return false, err
 }
 
+// Claim writes into the inherited lock whose it is.
+func Claim(lock *os.File) error {
+	if err := lock.Truncate(0); err != nil {
+		return err
+	}
+	_, err := lock.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+	return err
+}
+
+// Signal sends a signal to the runner, if one lives.
+func (d Dir) Signal(signal unix.Signal) error {
+	b, err := os.ReadFile(d.lock())
+	if err != nil {
+		return err
+	}
+	// The number is the runner's own as long as the lock is held.
+	if alive, err := d.Alive(); err != nil || !alive {
+		return err
+	}
+	pid, err := strconv.Atoi(string(b))
+	if err != nil || pid < 2 {
+		return fmt.Errorf("runner of %s has not said which process it is", filepath.Base(string(d)))
+	}
+	if err := unix.Kill(pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signal runner of %s: %w", filepath.Base(string(d)), err)
+	}
+	return nil
+}
+
 // Cancel asks the runner to cancel the job.
 func (d Dir) Cancel() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {

@@ -2,10 +2,10 @@ package runner
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/penstock-dev/penstock/internal/ci/expr"
-	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 )
 
 // environ is an ordered set of variables.
@@ -59,20 +59,31 @@ var githubVariables = []string{
 	"run_id", "run_number", "server_url", "sha", "triggering_actor", "workflow", "workflow_ref", "workflow_sha", "workspace",
 }
 
-// standardPath is where programs are when the runner itself has no PATH.
-const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-// machine gives the variables that every step has below all others.
-func machine(dir jobdir.Dir) *environ {
+// machine gives the variables that every step has below all others: those of a
+// login where the steps run, with a home of the job's own and the programs that
+// Penstock itself was started with.
+func machine(login []string, home string) *environ {
 	e := newEnviron()
-	path := os.Getenv("PATH")
-	if path == "" {
-		path = standardPath
+	for _, kv := range login {
+		k, v, _ := strings.Cut(kv, "=")
+		e.set(k, v)
 	}
-	e.set("PATH", path)
-	e.set("HOME", dir.Home())
-	e.set("LANG", "C.UTF-8")
+	e.set("PATH", joinPath(e.values["PATH"], os.Getenv("PATH")))
+	e.set("HOME", home)
 	return e
+}
+
+// joinPath adds to path what is only in more.
+func joinPath(path, more string) string {
+	have := map[string]bool{}
+	var out []string
+	for _, dir := range filepath.SplitList(path + ":" + more) {
+		if filepath.IsAbs(dir) && !have[dir] {
+			have[dir] = true
+			out = append(out, dir)
+		}
+	}
+	return strings.Join(out, ":")
 }
 
 // addContexts sets the variables that are always the runner's: no env of the

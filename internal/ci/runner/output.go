@@ -57,11 +57,13 @@ func (l *stepLog) close() error {
 	return l.err
 }
 
-// lines turns the output of a command into lines and hands each to emit. It is
-// given as standard output and as standard error, so that their order stays.
+// lines turns the output of a command into lines and hands each to emit: LF, CR
+// and CR LF end one, so progress that rewrites itself is readable. It is given
+// as standard output and as standard error, so that their order stays.
 type lines struct {
 	mu   sync.Mutex
 	part bytes.Buffer
+	cr   bool // the last byte was a carriage return, which has ended a line
 	emit func(line string)
 	mask *masker
 }
@@ -72,13 +74,18 @@ func (w *lines) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := len(p)
-	for {
-		i := bytes.IndexByte(p, '\n')
+	for len(p) > 0 {
+		if w.cr && p[0] == '\n' {
+			p = p[1:]
+		}
+		w.cr = false
+		i := bytes.IndexAny(p, "\r\n")
 		if i < 0 {
 			break
 		}
 		w.part.Write(p[:i])
 		w.flush()
+		w.cr = p[i] == '\r'
 		p = p[i+1:]
 	}
 	w.part.Write(p)

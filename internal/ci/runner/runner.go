@@ -336,7 +336,11 @@ func (j *job) complete(ctx context.Context) (outputs map[string]string, err erro
 	if j.session != nil {
 		outputs, err = j.outputs(s)
 		note(err)
-		note(j.session.Close())
+		if err := j.session.Close(); err != nil {
+			// What the steps did stands; the server sweeps what is left.
+			s.log.print("##[warning]Not everything of the job's place could be removed: " + err.Error())
+			j.Log.Error("session left something behind", "job", j.spec.JobID, "error", err)
+		}
 	}
 	if j.temp != nil {
 		note(j.temp.Close())
@@ -402,5 +406,9 @@ func HoldLock(fd int) (*os.File, error) {
 		return nil, fmt.Errorf("inherited lock: %w", err)
 	}
 	unix.CloseOnExec(fd)
-	return os.NewFile(uintptr(fd), "lock"), nil
+	lock := os.NewFile(uintptr(fd), "lock")
+	if err := jobdir.Claim(lock); err != nil {
+		return nil, fmt.Errorf("inherited lock: %w", err)
+	}
+	return lock, nil
 }

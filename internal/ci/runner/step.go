@@ -270,7 +270,7 @@ func (s *step) exprEnv() expr.Env {
 
 // environment is the job's environment as steps before this one left it.
 func (s *step) environment() *environ {
-	e := machine(s.job.Dir)
+	e := machine(s.job.session.Env(), s.job.Dir.Home())
 	for _, n := range s.job.env.names {
 		e.set(n, s.job.env.values[n])
 	}

@@ -71,6 +71,10 @@ type planned struct {
 
 // plan finds the runs that a push starts.
 func (s *Service) plan(ctx context.Context, eventID string, push event.Push) ([]planned, error) {
+	if s.IsJob != nil && s.IsJob(push.Actor) {
+		s.Log.Info("push by a job starts no runs", "repo", push.Repo, "actor", push.Actor)
+		return nil, nil
+	}
 	var out []planned
 	for _, u := range push.Updates {
 		if u.After == event.ZeroCommit || !strings.HasPrefix(u.Ref, "refs/heads/") && !strings.HasPrefix(u.Ref, "refs/tags/") {

@@ -56,6 +56,10 @@ type Options struct {
 	Finished  *bus.Topic[event.RunFinished]
 	ServerURL string // "http://penstock.localhost:7080"
 	MaxJobs   int    // jobs at the same time, default 2
+	// IsJob tells whether who pushed was a CI job with its own token. Such
+	// pushes start no runs, or runs could start each other for ever. May be
+	// nil.
+	IsJob func(actor string) bool
 	// Sweep removes what dead runners left on the machine; may be nil.
 	Sweep func(ctx context.Context) error
 	Now   func() time.Time // default time.Now

@@ -29,7 +29,7 @@ type runPath struct {
 }
 
 type logRequest struct {
-	runPath
+	ID     int64  `path:"id" minimum:"1"`
 	Job    string `query:"job" doc:"id or name of a job; all jobs, in the order in which they started, when left out"`
 	Step   int    `query:"step" minimum:"0" doc:"number of a step; all steps when left out"`
 	Follow bool   `query:"follow" doc:"stay until the run (or the job) ends"`

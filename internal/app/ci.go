@@ -1,0 +1,143 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/bus"
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
+	"github.com/penstock-dev/penstock/internal/host/git"
+	"github.com/penstock-dev/penstock/internal/host/identity"
+	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/store"
+)
+
+// ciOptions are what the CI room is made of.
+type ciOptions struct {
+	machine *machine.Machine
+	listen  string // of the server
+	url     string // of the server, as jobs see it
+	runtime string // sandbox or process
+	db      *store.DB
+	git     *git.Server
+	keeper  *identity.Keeper
+	pushes  *bus.Topic[event.Push]
+	log     *slog.Logger
+}
+
+// newCI makes the CI room.
+func newCI(ctx context.Context, o ciOptions) (*runs.Service, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find own program: %w", err)
+	}
+	args := []string{"runner", "--data-dir", o.machine.DataDir(), "--server-listen", o.listen, "--runtime", o.runtime}
+	if o.log.Enabled(ctx, slog.LevelDebug) {
+		args = append(args, "-v")
+	}
+	opt := runs.Options{
+		DB: o.db, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes,
+		Runner: runs.ProcessRunner{Program: self, Args: args}, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
+		IsJob: func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
+	}
+	if o.runtime == "sandbox" {
+		opt.Sweep = func(ctx context.Context) error { return sweep(ctx, o.machine.DataDir(), o.log) }
+	}
+	return runs.New(ctx, opt)
+}
+
+func jobsDir(dataDir string) string { return filepath.Join(dataDir, "ci", "jobs") }
+
+// defaultRuntime is sandbox for root; others cannot have one.
+func defaultRuntime() string {
+	if os.Geteuid() == 0 {
+		return "sandbox"
+	}
+	return "process"
+}
+
+// sweep removes the sandboxes that dead runners left.
+func sweep(ctx context.Context, dataDir string, log *slog.Logger) error {
+	r, err := newSandbox(dataDir, log)
+	if err != nil {
+		return err
+	}
+	n, err := r.Sweep(ctx)
+	if n > 0 {
+		log.Info("removed sandboxes of runners that died", "count", n)
+	}
+	return errors.Join(err, r.Close())
+}
+
+func newSandbox(dataDir string, log *slog.Logger) (*sandbox.Runtime, error) {
+	return sandbox.New(sandbox.Options{Dir: filepath.Join(dataDir, "ci", "sandboxes"), Hide: []string{dataDir}, Log: log})
+}
+
+// stopJobs ends the CI jobs that run under dataDir and removes what they left.
+func stopJobs(ctx context.Context, dataDir string) error {
+	err := runs.StopAll(ctx, jobsDir(dataDir))
+	if _, serr := os.Stat(filepath.Join(dataDir, "ci", "sandboxes")); serr == nil {
+		err = errors.Join(err, sweep(ctx, dataDir, slog.New(slog.DiscardHandler)))
+	}
+	return err
+}
+
+// ciSource reads hosted repositories for CI.
+type ciSource struct{ git *git.Server }
+
+func (s ciSource) ListFiles(ctx context.Context, repo, commit, dir string) ([]string, error) {
+	if _, err := s.git.Commit(ctx, repo, commit); err != nil {
+		return nil, err // a commit that is gone, rather than a directory
+	}
+	entries, err := s.git.ListTree(ctx, repo, commit, dir)
+	if errors.Is(err, problem.ErrNotFound) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsFile() {
+			names = append(names, path.Base(e.Path))
+		}
+	}
+	return names, err
+}
+
+func (s ciSource) ReadFile(ctx context.Context, repo, commit, name string) ([]byte, error) {
+	return s.git.ReadFile(ctx, repo, commit, name)
+}
+
+func (s ciSource) Message(ctx context.Context, repo, commit string) (string, error) {
+	c, err := s.git.Commit(ctx, repo, commit)
+	return c.Message, err
+}
+
+// ChangedPaths says that commits cannot be compared when the older one is not
+// there, where git itself lists everything.
+func (s ciSource) ChangedPaths(ctx context.Context, repo, before, after string) ([]string, error) {
+	if _, err := s.git.Commit(ctx, repo, before); err != nil {
+		return nil, err
+	}
+	return s.git.ChangedPaths(ctx, repo, before, after)
+}
+
+// ciTokens issues the tokens of jobs.
+type ciTokens struct{ keeper *identity.Keeper }
+
+func (t ciTokens) IssueJob(ctx context.Context, run int64, job string, read, write []string, life time.Duration) (string, error) {
+	return t.keeper.Issue(ctx, identity.Job{Run: run, Job: job}, identity.Scope{Read: read, Write: write}, life)
+}
+
+func (t ciTokens) RevokeJob(ctx context.Context, run int64, job string) error {
+	return t.keeper.Revoke(ctx, identity.Job{Run: run, Job: job})
+}

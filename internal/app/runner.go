@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/ci/actions"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
+	"github.com/penstock-dev/penstock/internal/ci/runner"
+	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/host/exec"
+	"github.com/penstock-dev/penstock/internal/host/exec/process"
+	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/supply/build"
+)
+
+// newRunner is the process of one CI job; the server starts it.
+func newRunner(g *cli.Globals) *cobra.Command {
+	var dir, listen, where string
+	lockFD := -1
+	c := &cobra.Command{
+		Use:    "runner",
+		Short:  "Run one CI job (the server does)",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewJSONHandler(g.Err, &slog.HandlerOptions{Level: slog.LevelInfo - slog.Level(4*g.Verbose)}))
+			lock, err := runner.HoldLock(lockFD)
+			if err != nil {
+				return err
+			}
+			defer lock.Close()
+			m, err := machine.At(g.DataDir)
+			if err != nil {
+				return err
+			}
+			o := runner.Options{
+				Dir: jobdir.Dir(dir), Lock: lock, Log: log,
+				Actions: actions.New(imageBuilder{build.New(build.Options{Socket: m.BuildSocket(), Importer: nodeImages{m.NodeSocket()}, Log: log})}),
+			}
+			if err := chooseRuntime(&o, where, listen, m.DataDir(), log); err != nil {
+				return err
+			}
+			return runner.Run(c.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&dir, "job-dir", "", "`directory` of the job")
+	f.IntVar(&lockFD, "lock-fd", -1, "file `descriptor` of the job's lock")
+	f.StringVar(&listen, "server-listen", machine.DefaultListen, "`address` on which the server listens")
+	f.StringVar(&where, "runtime", defaultRuntime(), "where steps run: sandbox or process")
+	return c
+}
+
+// chooseRuntime sets where steps run and how they reach the server. A sandbox
+// that this machine cannot give becomes the job's own error.
+func chooseRuntime(o *runner.Options, where, listen, dataDir string, log *slog.Logger) error {
+	switch where {
+	case "process":
+		o.Runtime = process.New(log)
+	case "sandbox":
+		o.Runtime = lazySandbox{dataDir, log}
+		_, port, err := net.SplitHostPort(listen)
+		if err != nil {
+			return fmt.Errorf("server address %q: %w", listen, err)
+		}
+		o.Hosts = map[string]string{"penstock.localhost": "127.0.0.1"}
+		o.Forward = map[string]string{net.JoinHostPort("127.0.0.1", port): listen}
+	default:
+		return fmt.Errorf("%w: runtime %q is not sandbox or process", problem.ErrUsage, where)
+	}
+	return nil
+}
+
+// lazySandbox makes the runtime when the job opens its session, so that what
+// is missing on this machine is in the job's log.
+type lazySandbox struct {
+	dataDir string
+	log     *slog.Logger
+}
+
+func (lazySandbox) Name() string { return "sandbox" }
+
+func (l lazySandbox) Open(ctx context.Context, spec exec.SessionSpec) (exec.Session, error) {
+	r, err := newSandbox(l.dataDir, l.log)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.Open(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return sandboxSession{s, r.Close}, nil
+}
+
+// sandboxSession closes the runtime with its only session.
+type sandboxSession struct {
+	exec.Session
+	close func() error
+}
+
+func (s sandboxSession) Close() error {
+	if err := s.Session.Close(); err != nil {
+		return err
+	}
+	return s.close()
+}
+
+// imageBuilder builds images for docker/build-push-action.
+type imageBuilder struct{ builder *build.Builder }
+
+func (b imageBuilder) Build(ctx context.Context, r actions.Build, log func(line string)) (actions.Built, error) {
+	req := build.Request{
+		Context: r.Context, Dockerfile: r.Dockerfile, Target: r.Target, Args: r.Args, Labels: r.Labels, Platforms: r.Platforms,
+		Tags: r.Tags, NoCache: r.NoCache, Pull: r.Pull, Outputs: []build.Output{{Type: build.OutputNode}},
+	}
+	if len(r.Tags) == 0 {
+		req.Outputs = []build.Output{{Type: build.OutputCacheOnly}}
+	}
+	for id, v := range r.Secrets {
+		req.Secrets = append(req.Secrets, build.Secret{ID: id, Value: v})
+	}
+	var err error
+	if req.CacheFrom, err = caches(r.CacheFrom); err != nil {
+		return actions.Built{}, err
+	}
+	if req.CacheTo, err = caches(r.CacheTo); err != nil {
+		return actions.Built{}, err
+	}
+	out := &lineWriter{emit: log}
+	display, err := build.NewDisplay(out, build.DisplayPlain)
+	if err != nil {
+		return actions.Built{}, err
+	}
+	req.Progress = display.Update
+	res, err := b.builder.Build(ctx, req)
+	if derr := display.Close(); err == nil {
+		err = derr
+	}
+	out.flush()
+	if err != nil {
+		return actions.Built{}, err
+	}
+	meta, err := json.Marshal(res.Metadata)
+	if err != nil {
+		return actions.Built{}, fmt.Errorf("encode metadata: %w", err)
+	}
+	return actions.Built{ImageID: res.ConfigDigest, Digest: res.Digest, Metadata: meta}, nil
+}
+
+// caches reads what buildx takes: "type=registry,ref=…", or a reference alone.
+func caches(list []string) ([]build.Cache, error) {
+	var out []build.Cache
+	for _, text := range list {
+		c := build.Cache{Type: "registry", Attrs: map[string]string{}}
+		if !strings.Contains(text, "=") {
+			c.Attrs["ref"] = text
+			out = append(out, c)
+			continue
+		}
+		for _, kv := range strings.Split(text, ",") {
+			k, v, ok := strings.Cut(strings.TrimSpace(kv), "=")
+			switch {
+			case !ok:
+				return nil, fmt.Errorf("cache '%s': '%s' is not KEY=VALUE: %w", text, kv, problem.ErrInvalid)
+			case k == "type":
+				c.Type = v
+			default:
+				c.Attrs[k] = v
+			}
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// lineWriter hands on whole lines.
+type lineWriter struct {
+	part strings.Builder
+	emit func(line string)
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		line, rest, ok := strings.Cut(string(p), "\n")
+		w.part.WriteString(line)
+		if !ok {
+			return n, nil
+		}
+		w.flush()
+		p = []byte(rest)
+	}
+}
+
+func (w *lineWriter) flush() {
+	if w.part.Len() > 0 {
+		w.emit(w.part.String())
+		w.part.Reset()
+	}
+}

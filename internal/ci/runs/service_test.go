@@ -1,0 +1,328 @@
+package runs_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/bus"
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/id"
+	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/ci/actions"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
+	"github.com/penstock-dev/penstock/internal/ci/runner"
+	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/exec/process"
+	"github.com/penstock-dev/penstock/internal/host/store"
+)
+
+// runnerMode makes this test binary act as `penstock runner`.
+const runnerMode = "RUNS_TEST_RUNNER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(runnerMode) == "" {
+		os.Exit(m.Run())
+	}
+	if err := beRunner(os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func beRunner(args []string) error {
+	var dir string
+	for i, a := range args {
+		if a == "--job-dir" {
+			dir = args[i+1]
+		}
+	}
+	lock, err := runner.HoldLock(3)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	return runner.Run(context.Background(), runner.Options{
+		Dir: jobdir.Dir(dir), Lock: lock, Runtime: process.New(log), Actions: actions.New(nil), Log: log,
+	})
+}
+
+// repository is a real bare repository read with git.
+type repository struct{ dir string }
+
+func (r repository) git(args ...string) ([]byte, error) {
+	out, err := exec.Command("git", append([]string{"-C", r.dir}, args...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("git %v: %w", args, errors.Join(err, problem.ErrNotFound))
+	}
+	return out, nil
+}
+
+func (r repository) ListFiles(_ context.Context, _, commit, dir string) ([]string, error) {
+	out, err := r.git("ls-tree", "--name-only", commit, dir+"/")
+	var names []string
+	for _, n := range strings.Fields(string(out)) {
+		names = append(names, filepath.Base(n))
+	}
+	return names, err
+}
+
+func (r repository) ReadFile(_ context.Context, _, commit, name string) ([]byte, error) {
+	return r.git("cat-file", "blob", commit+":"+name)
+}
+
+func (r repository) Message(_ context.Context, _, commit string) (string, error) {
+	out, err := r.git("log", "-1", "--format=%B", commit)
+	return string(out), err
+}
+
+func (r repository) ChangedPaths(_ context.Context, _, before, after string) ([]string, error) {
+	out, err := r.git("diff", "--name-only", before, after)
+	return strings.Fields(string(out)), err
+}
+
+// tokens counts what was issued and not revoked.
+type tokens struct {
+	mu    sync.Mutex
+	valid map[string]string
+	write map[string][]string
+}
+
+func (k *tokens) IssueJob(_ context.Context, run int64, job string, _, write []string, _ time.Duration) (string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	name := fmt.Sprintf("%d/%s", run, job)
+	k.valid[name], k.write[name] = id.Secret("pjt_"), write
+	return k.valid[name], nil
+}
+
+func (k *tokens) RevokeJob(_ context.Context, run int64, job string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.valid, fmt.Sprintf("%d/%s", run, job))
+	return nil
+}
+
+// house is a service over a real store, a real repository and real runners.
+type house struct {
+	t       *testing.T
+	dir     string
+	repo    repository
+	db      *store.DB
+	pushes  *bus.Topic[event.Push]
+	tokens  *tokens
+	service *runs.Service
+	env     []string // of runners
+	stop    func()
+	pushed  int
+	head    string
+}
+
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir(), pushes: &bus.Topic[event.Push]{}, tokens: &tokens{valid: map[string]string{}, write: map[string][]string{}}, head: event.ZeroCommit}
+	h.repo = repository{filepath.Join(h.dir, "repo")}
+	if err := os.Mkdir(h.repo.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.run("init", "-q", "-b", "main")
+	h.run("config", "user.name", "t")
+	h.run("config", "user.email", "t@example.com")
+	h.start()
+	t.Cleanup(func() { h.halt() })
+	return h
+}
+
+func (h *house) run(args ...string) string {
+	h.t.Helper()
+	out, err := h.repo.git(args...)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// start opens the store and runs the service.
+func (h *house) start() {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	db, err := store.Open(ctx, filepath.Join(h.dir, "store.sqlite"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s, err := runs.New(ctx, runs.Options{
+		DB: db, Dir: filepath.Join(h.dir, "jobs"), Source: h.repo, Tokens: h.tokens, Pushes: h.pushes, ServerURL: "http://penstock.localhost:7080",
+		Runner: runs.ProcessRunner{Program: self, Env: append(append(os.Environ(), runnerMode+"=1"), h.env...)},
+		Log:    slog.New(slog.NewTextHandler(testWriter{h.t}, nil)),
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	h.db, h.service = db, s
+	h.stop = func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			h.t.Errorf("service ended with %v", err)
+		}
+		if err := db.Close(); err != nil {
+			h.t.Error(err)
+		}
+	}
+}
+
+func (h *house) halt() {
+	if h.stop != nil {
+		h.stop()
+		h.stop = nil
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// push commits the files and writes the push event.
+func (h *house) push(message string, files map[string]string) {
+	h.t.Helper()
+	for name, text := range files {
+		path := filepath.Join(h.repo.dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			h.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	h.run("add", "-A")
+	h.run("commit", "-q", "--allow-empty", "-m", message)
+	after := h.run("rev-parse", "HEAD")
+	h.pushed++
+	push := event.Push{ID: fmt.Sprintf("push-%d", h.pushed), Repo: "demo/shop", Actor: "ann", At: time.Now(),
+		Updates: []event.RefUpdate{{Ref: "refs/heads/main", Before: h.head, After: after}}}
+	h.head = after
+	h.publish(push)
+}
+
+func (h *house) publish(push event.Push) {
+	h.t.Helper()
+	err := h.db.Write(context.Background(), func(tx store.Tx) error {
+		_, err := store.Append(context.Background(), tx, push.ID, event.TypePush, push.Repo, push.At, push)
+		return err
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.pushes.Publish(push)
+}
+
+// wait waits for a run to end.
+func (h *house) wait(run int64) runs.Run {
+	h.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for time.Now().Before(deadline) {
+		r, err := h.service.Get(context.Background(), run)
+		if err == nil && r.Status == runs.Completed {
+			return r
+		}
+		if err != nil && !errors.Is(err, problem.ErrNotFound) {
+			h.t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	r, err := h.service.Get(context.Background(), run)
+	b, _ := json.MarshalIndent(r, "", " ")
+	h.t.Fatalf("run %d has not ended: %v\n%s", run, err, b)
+	return r
+}
+
+// logs returns the log of a run without times, "job/step text" a line.
+func (h *house) logs(q runs.LogQuery) string {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var b strings.Builder
+	err := h.service.Logs(ctx, q, func(l runs.LogLine) error {
+		_, text, _ := strings.Cut(l.Text, " ")
+		fmt.Fprintf(&b, "%s/%d %s\n", l.Job, l.Step, text)
+		return nil
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestPushRunsTheWorkflow(t *testing.T) {
+	h := newHouse(t)
+	h.push("First\n\nbody", map[string]string{".github/workflows/ci.yml": `
+name: CI
+on:
+  push:
+    branches: [main]
+permissions:
+  contents: write
+env:
+  WHO: ${{ github.actor }}
+jobs:
+  test:
+    runs-on: ubuntu-latest
+    outputs:
+      answer: ${{ steps.calc.outputs.answer }}
+    steps:
+      - run: echo "hello $WHO on $GITHUB_REF_NAME run $GITHUB_RUN_NUMBER"
+      - id: calc
+        run: |
+          echo "answer=$((6 * 7))" >> "$GITHUB_OUTPUT"
+          echo "LATER=yes" >> $GITHUB_ENV
+      - run: echo "token is ${{ github.token }}, later is $LATER"
+  deploy:
+    needs: test
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo "answer ${{ needs.test.outputs.answer }}"
+  never:
+    needs: test
+    if: github.ref == 'refs/heads/other'
+    runs-on: ubuntu-latest
+    steps:
+      - run: exit 1
+`})
+	r := h.wait(1)
+	log := h.logs(runs.LogQuery{Run: 1})
+	if r.Conclusion != "success" || r.Title != "First" || r.Workflow != "CI" {
+		t.Errorf("run: %+v\n%s", r, log)
+	}
+	for _, want := range []string{"test/2 hello ann on main run 1\n", "test/4 token is ***, later is yes\n", "deploy/2 answer 42\n"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("log lacks %q:\n%s", want, log)
+		}
+	}
+	never := r.Jobs[2]
+	if never.Conclusion != "skipped" || !strings.Contains(never.Message, "github.ref == 'refs/heads/other'") {
+		t.Errorf("job never: %+v", never)
+	}
+	if len(h.tokens.valid) != 0 {
+		t.Errorf("tokens still valid: %v", h.tokens.valid)
+	}
+	if w := h.tokens.write["1/test"]; len(w) != 1 || w[0] != "demo/*" {
+		t.Errorf("token writes %v", w)
+	}
+}
