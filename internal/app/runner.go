@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,7 @@ func newRunner(g *cli.Globals) *cobra.Command {
 				return err
 			}
 			o := runner.Options{
-				Dir: jobdir.Dir(dir), Lock: lock, Log: log,
+				Dir: jobdir.Dir(dir), Lock: lock, Log: log, Tools: filepath.Join(m.DataDir(), "ci", "tools"),
 				Actions: actions.New(imageBuilder{build.New(build.Options{Socket: m.BuildSocket(), Importer: nodeImages{m.NodeSocket()}, Log: log})}),
 			}
 			if err := chooseRuntime(&o, where, listen, m.DataDir(), log); err != nil {
