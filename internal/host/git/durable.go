@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/penstock-dev/penstock/internal/base/atomicfile"
 	"github.com/penstock-dev/penstock/internal/base/event"
 )
@@ -27,11 +29,16 @@ func syncRefs(dir string, updates []event.RefUpdate) error {
 			paths[p] = true
 		}
 	}
-	var errs []error
+	// At the same time: journalling file systems write it all at once.
+	var g errgroup.Group
 	for p := range paths {
-		if err := atomicfile.SyncDir(filepath.Join(dir, p)); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNotDir) {
-			errs = append(errs, err)
-		}
+		g.Go(func() error {
+			err := atomicfile.SyncDir(filepath.Join(dir, p)) // works for a file as well
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) {
+				return nil
+			}
+			return err
+		})
 	}
-	return errors.Join(errs...)
+	return g.Wait()
 }
