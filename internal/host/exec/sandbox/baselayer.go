@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -41,10 +43,53 @@ func planBaseLayer(root string, mask map[string]bool) (baseLayer, error) {
 	if err := b.walk("/"); err != nil {
 		return nil, fmt.Errorf("plan base layer: %w", err)
 	}
+	if err := b.force(); err != nil {
+		return nil, fmt.Errorf("plan base layer: %w", err)
+	}
 	if err := b.extras(); err != nil {
 		return nil, fmt.Errorf("plan base layer: %w", err)
 	}
 	return b.out, nil
+}
+
+// force hides what is to be hidden in places that are shown without search.
+func (b *layerPlan) force() error {
+	all := map[string]bool{}
+	maps.Copy(all, hidden)
+	maps.Copy(all, b.mask)
+	done := map[string]bool{}
+	for _, e := range b.out {
+		if e.kind != search {
+			done[e.path] = true
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		if covered(p, done) {
+			continue
+		}
+		fi, err := os.Lstat(filepath.Join(b.root, p))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := b.apply(p, fi, decide(p, fi.Mode(), b.mask)); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		done[p] = true
+	}
+	return nil
+}
+
+// covered says whether p or a directory above it is among the paths.
+func covered(p string, paths map[string]bool) bool {
+	for ; p != "/" && p != "."; p = filepath.Dir(p) {
+		if paths[p] {
+			return true
+		}
+	}
+	return false
 }
 
 type layerPlan struct {

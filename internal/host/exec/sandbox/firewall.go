@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -132,6 +133,11 @@ type firewall struct {
 	checked time.Time // when the rules were last seen in place
 }
 
+// rulesMark exists while the rules are in place. Whoever removes them removes
+// it first, holding the machine's lock and every slot free: so whoever holds a
+// slot and sees the mark may believe it.
+const rulesMark = machineDir + "/rules"
+
 // recheck is how long rules are believed to be in place: a firewall manager
 // that reloads throws away what it did not make.
 const recheck = 30 * time.Second
@@ -140,7 +146,7 @@ const recheck = 30 * time.Second
 func (f *firewall) ensure(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.checked.IsZero() && time.Since(f.checked) < recheck {
+	if !f.checked.IsZero() && time.Since(f.checked) < recheck && exists(rulesMark) {
 		return nil
 	}
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
@@ -160,19 +166,38 @@ func (f *firewall) ensure(ctx context.Context) error {
 			return fmt.Errorf("set firewall rules: %w", err)
 		}
 	}
+	if err := os.WriteFile(rulesMark, nil, 0o600); err != nil {
+		return fmt.Errorf("note firewall rules: %w", err)
+	}
 	f.checked = time.Now()
 	return nil
 }
 
-// clear removes the rules.
-func (f *firewall) clear(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.checked = time.Time{}
-	return clearRules(ctx, f.subnet)
+// watch keeps the rules in place until ctx ends.
+func (f *firewall) watch(ctx context.Context, log *slog.Logger) {
+	t := time.NewTicker(recheck)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := f.ensure(ctx); err != nil && ctx.Err() == nil {
+			log.Error("firewall rules of sandboxes", "error", err)
+		}
+	}
 }
 
+// clearRules removes the rules. The caller holds the machine's lock and knows
+// that no sandbox is open.
 func clearRules(ctx context.Context, subnet netip.Prefix) error {
+	if err := os.Remove(rulesMark); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, err := exec.LookPath("iptables-save"); err != nil {
+		return nil // then there are no rules of ours either
+	}
 	saved, err := iptables(ctx, "", "iptables-save")
 	if err != nil {
 		return fmt.Errorf("read firewall rules: %w", err)

@@ -80,6 +80,9 @@ func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec) (_ *se
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.wg.Go(func() { r.firewall.watch(watch, s.log) })
+	s.wg.Go(func() { <-s.done; stop() })
 	return s, nil
 }
 
@@ -114,28 +117,39 @@ func validate(spec exec.SessionSpec) error {
 // claim takes the session's id and its slot, removing first what a crash left
 // under the id.
 func (s *session) claim(ctx context.Context) error {
-	lock, err := lockFile(filepath.Join(s.r.runDir, s.id+".lock"))
+	err := withMachineLock(ctx, func() (err error) {
+		for _, d := range []string{machineDir, s.r.runDir} {
+			if err := os.MkdirAll(d, 0o711); err != nil {
+				return err
+			}
+		}
+		if s.lock, err = lockFile(s.bundle() + ".lock"); err != nil {
+			return err
+		}
+		s.slot, err = takeSlot(slotDir)
+		return err
+	})
 	if errors.Is(err, errLocked) {
 		return fmt.Errorf("session %w", problem.ErrExists)
 	}
 	if err != nil {
 		return err
 	}
-	s.lock = lock
-	if err := s.r.removeSession(ctx, s.id); err != nil {
+	if err := removeTraces(ctx, s.bundle(), s.scratch()); err != nil {
 		return fmt.Errorf("remove what a crash left behind: %w", err)
 	}
-	if s.slot, err = takeSlot(filepath.Join(machineDir, "slots")); err != nil {
-		return err
-	}
-	return nil
+	_, err = s.lock.WriteAt([]byte(s.scratch()), 0) // for Sweep
+	return err
 }
 
 func (s *session) bundle() string  { return filepath.Join(s.r.runDir, s.id) }
-func (s *session) scratch() string { return filepath.Join(s.r.o.Dir, "session-"+s.id) }
+func (s *session) scratch() string { return filepath.Join(s.r.o.Dir, scratchPrefix+s.id) }
+
+// scratchPrefix begins the names of the directories with what sessions write.
+const scratchPrefix = "session-"
 
 // containerName is unique on the machine, as control groups are named by it.
-func (r *Runtime) containerName(id string) string { return filepath.Base(r.runDir) + "-" + id }
+func containerName(runDir, id string) string { return filepath.Base(runDir) + "-" + id }
 
 // hostname of a session: its id, which is a valid name.
 func (s *session) hostname() string { return strings.Trim(s.id, "-") }
@@ -193,7 +207,7 @@ func (s *session) start(ctx context.Context, fs *rootfs) error {
 	if err != nil {
 		return err
 	}
-	name := s.r.containerName(s.id)
+	name := containerName(s.r.runDir, s.id)
 	group := "/penstock-ci/" + name
 	ours, theirs, err := socketpair()
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runtimeState is runc's own directory for our containers.
-func (r *Runtime) runcState() string { return filepath.Join(r.runDir, "runc") }
+// runcState is runc's own directory for our containers.
+func runcState(runDir string) string { return filepath.Join(runDir, "runc") }
 
 // launch mounts the root file system in a mount namespace of its own and makes
 // runc start the agent there, with control as its socket. It returns the
@@ -46,7 +46,7 @@ func (r *Runtime) launch(ctx context.Context, id string, fs *rootfs, c container
 	}
 	defer errFile.Close()
 
-	cmd := exec.CommandContext(ctx, "runc", "--root", r.runcState(), "run", "--detach", "--no-new-keyring",
+	cmd := exec.CommandContext(ctx, "runc", "--root", runcState(r.runDir), "run", "--detach",
 		"--preserve-fds", "1", "--pid-file", pidFile, "--bundle", fs.bundle, id)
 	cmd.ExtraFiles = []*os.File{control}
 	cmd.Stderr = errFile

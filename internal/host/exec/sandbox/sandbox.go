@@ -6,15 +6,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 
+	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/exec"
 	_ "github.com/penstock-dev/penstock/internal/host/exec/sandbox/agent" // our own executable is the agent
 )
@@ -34,9 +36,10 @@ type Runtime struct {
 	firewall firewall
 	extra    []int
 
-	mu    sync.Mutex
-	layer baseLayer // planned at the first session
-	under []string  // mounts below the root that are shown
+	mu      sync.Mutex
+	layer   baseLayer
+	under   []string // mounts below the root that are shown
+	planned time.Time
 }
 
 var _ exec.Runtime = (*Runtime)(nil)
@@ -44,9 +47,21 @@ var _ exec.Runtime = (*Runtime)(nil)
 // New makes a runtime. It fails when this machine cannot run sandboxes; see
 // Check for all the reasons at once.
 func New(o Options) (*Runtime, error) {
-	if o.Dir == "" || !filepath.IsAbs(o.Dir) {
-		return nil, errors.New("sandbox directory must be an absolute path")
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("%w: sandbox directory %q is not an absolute path", problem.ErrInvalid, o.Dir)
 	}
+	if err := refuse(Check(o.Dir)); err != nil {
+		return nil, err
+	}
+	r := newRuntime(o)
+	if err := os.MkdirAll(r.o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make sandbox directory: %w", err)
+	}
+	return r, nil
+}
+
+// newRuntime fills in the defaults.
+func newRuntime(o Options) *Runtime {
 	if !o.Subnet.IsValid() {
 		o.Subnet = netip.MustParsePrefix("10.216.0.0/16")
 	}
@@ -56,26 +71,15 @@ func New(o Options) (*Runtime, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Dir = filepath.Clean(o.Dir)
 	o.Limits = limits(o.Limits, defaultLimits())
-	if err := refuse(Check(o.Dir)); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make sandbox directory: %w", err)
-	}
 	hash := sha256.Sum256([]byte(o.Dir))
-	r := &Runtime{
+	return &Runtime{
 		o: o, log: o.Log,
 		runDir:   filepath.Join(machineDir, hex.EncodeToString(hash[:5])),
 		firewall: firewall{subnet: o.Subnet, deny: o.Deny},
 		extra:    systemUsers("/etc/passwd"),
 	}
-	for _, d := range []string{machineDir, r.runDir} {
-		if err := os.MkdirAll(d, 0o711); err != nil {
-			return nil, fmt.Errorf("make sandbox directory: %w", err)
-		}
-	}
-	return r, nil
 }
 
 // Name is "sandbox".
@@ -87,28 +91,42 @@ func (r *Runtime) Close() error {
 	defer r.mu.Unlock()
 	r.layer = nil
 	r.ids.close()
-	return removeUnused(context.Background(), r.o.Subnet, r.runDir)
+	return removeUnused(context.Background(), r.o.Subnet)
 }
+
+// replan is how long a look at the host's root is good for. It takes some
+// milliseconds; a private file that appears meanwhile is the price.
+const replan = 5 * time.Second
 
 // base returns the base layer and the mounts below the root.
 func (r *Runtime) base() (layer baseLayer, under []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.layer != nil {
+	if r.layer != nil && time.Since(r.planned) < replan {
 		return r.layer, r.under, nil
 	}
-	mask := map[string]bool{r.o.Dir: true}
-	for _, p := range r.o.Hide {
-		mask[filepath.Clean(p)] = true
-	}
+	now := time.Now()
+	mask := masks(slices.Concat(r.o.Hide, []string{r.o.Dir}))
 	if layer, err = planBaseLayer("/", mask); err != nil {
 		return nil, nil, err
 	}
 	if under, err = shownMounts(mask); err != nil {
 		return nil, nil, err
 	}
-	r.layer, r.under = layer, under
+	r.layer, r.under, r.planned = layer, under, now
 	return layer, under, nil
+}
+
+// masks are the paths, and where links among them lead.
+func masks(paths []string) map[string]bool {
+	m := map[string]bool{}
+	for _, p := range paths {
+		m[filepath.Clean(p)] = true
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			m[real] = true
+		}
+	}
+	return m
 }
 
 // shownMounts lists the mount points below the root that the policy shows.

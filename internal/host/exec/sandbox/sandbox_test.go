@@ -14,7 +14,7 @@ import (
 
 // newRuntime makes a runtime of the test's own. Without root there are no
 // sandboxes, which Check says; continuous integration runs as root.
-func newRuntime(t *testing.T) *sandbox.Runtime {
+func newRuntime(t *testing.T, change ...func(*sandbox.Options)) *sandbox.Runtime {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("sandboxes need root")
@@ -24,10 +24,14 @@ func newRuntime(t *testing.T) *sandbox.Runtime {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r, err := sandbox.New(sandbox.Options{
+	o := sandbox.Options{
 		Dir: filepath.Join(dir, "sandbox"),
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	r, err := sandbox.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

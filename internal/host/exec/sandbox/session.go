@@ -307,7 +307,7 @@ func (s *session) close() error {
 		s.forwards.Close()
 	}
 	if s.lock != nil {
-		errs = append(errs, s.r.removeSession(ctx, s.id))
+		errs = append(errs, removeTraces(ctx, s.bundle(), s.scratch()))
 	}
 	s.wg.Wait()
 	if s.pidfd != nil {

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
@@ -23,6 +21,9 @@ type slot struct {
 	n    int
 	lock *os.File
 }
+
+// slotDir is where the machine's slots are.
+const slotDir = machineDir + "/slots"
 
 const (
 	firstSlot = 2 // .0 is the network, .1 the host's side of every link
@@ -49,7 +50,8 @@ func nth(subnet netip.Prefix, n int) netip.Addr {
 	return a
 }
 
-// takeSlot locks the lowest free slot of the directory.
+// takeSlot locks the lowest free slot of the directory. The caller holds the
+// machine's lock.
 func takeSlot(dir string) (slot, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return slot{}, err
@@ -71,21 +73,3 @@ func takeSlot(dir string) (slot, error) {
 }
 
 func (s slot) release() { s.lock.Close() }
-
-var errLocked = errors.New("locked by another process")
-
-// lockFile opens the file, making it if need be, and takes its lock.
-func lockFile(name string) (*os.File, error) {
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errLocked
-		}
-		return nil, fmt.Errorf("lock %s: %w", name, err)
-	}
-	return f, nil
-}

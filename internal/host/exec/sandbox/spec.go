@@ -85,6 +85,8 @@ func (c container) spec() (*specs.Spec, error) {
 			Env:         []string{"PATH=" + loginPath, "HOME=/"},
 			Cwd:         "/",
 			OOMScoreAdj: &score,
+			// A crash inside is nothing for the host's crash handler.
+			Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_CORE"}},
 			Capabilities: &specs.LinuxCapabilities{
 				Bounding: agentCapabilities, Effective: agentCapabilities, Permitted: agentCapabilities,
 			},

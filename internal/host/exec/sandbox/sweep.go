@@ -6,70 +6,76 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/penstock-dev/penstock/internal/host/exec/cgtree"
 )
 
-// Sweep removes the sessions of this runtime's directory whose owner is gone,
-// and says how many they were.
+// Sweep removes every session of the machine whose owner is gone, and says how
+// many they were.
 func (r *Runtime) Sweep(ctx context.Context) (int, error) {
-	ids := map[string]bool{}
-	for pattern, cut := range map[string]string{
-		filepath.Join(r.runDir, "*.lock"):   ".lock",
-		filepath.Join(r.o.Dir, "session-*"): "",
-	} {
-		names, err := filepath.Glob(pattern)
-		if err != nil {
-			return 0, err
-		}
-		for _, n := range names {
-			ids[strings.TrimPrefix(strings.TrimSuffix(filepath.Base(n), cut), "session-")] = true
-		}
+	locks, err := filepath.Glob(filepath.Join(machineDir, "*", "*.lock"))
+	if err != nil {
+		return 0, err
 	}
 	var errs []error
 	swept := 0
-	for id := range ids {
-		lock, err := lockFile(filepath.Join(r.runDir, id+".lock"))
+	for _, name := range locks {
+		lock, err := lockFile(name)
 		if errors.Is(err, errLocked) {
 			continue // it lives
 		}
 		if err == nil {
-			err = r.removeSession(ctx, id)
+			err = removeTraces(ctx, strings.TrimSuffix(name, ".lock"), lockedScratch(lock))
 			if err == nil {
-				err = os.Remove(lock.Name())
+				err = os.Remove(name)
 				swept++
 			}
 			lock.Close()
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("remove session %s: %w", id, err))
+			errs = append(errs, fmt.Errorf("remove session %s: %w", name, err))
 		}
 	}
 	return swept, errors.Join(errs...)
 }
 
-// removeSession ends what runs in the session and removes its traces. The
-// caller holds the lock on the id. What does not exist is fine.
+// lockedScratch reads from a session's lock where its scratch directory is.
+// Only root can have written it.
+func lockedScratch(lock *os.File) string {
+	data, err := io.ReadAll(io.LimitReader(lock, 4<<10))
+	if err != nil || !strings.HasPrefix(filepath.Base(string(data)), scratchPrefix) {
+		return ""
+	}
+	return string(data)
+}
+
+// removeTraces ends what runs in the session with this bundle and removes its
+// traces. The caller holds the session's lock. What does not exist is fine.
 //
 // The mounts and the interface need no care: they belong to namespaces that go
 // with the last process.
-func (r *Runtime) removeSession(ctx context.Context, id string) error {
-	name := r.containerName(id)
+func removeTraces(ctx context.Context, bundle, scratch string) error {
+	runDir, id := filepath.Split(bundle)
+	name := containerName(runDir, id)
 	var errs []error
 	if root, err := cgtree.Root(); err == nil {
 		errs = append(errs, cgtree.Group(filepath.Join(root, "penstock-ci", name)).Remove(ctx))
 	}
 	errs = append(errs,
 		removeControllers(name),
-		os.RemoveAll(filepath.Join(r.runcState(), name)),
-		os.RemoveAll(filepath.Join(r.runDir, id)),
-		os.RemoveAll(filepath.Join(r.o.Dir, "session-"+id)),
+		os.RemoveAll(filepath.Join(runcState(runDir), name)),
+		os.RemoveAll(bundle),
 	)
+	if scratch != "" {
+		errs = append(errs, os.RemoveAll(scratch))
+	}
 	return errors.Join(errs...)
 }
 
@@ -89,42 +95,60 @@ func removeControllers(name string) error {
 
 // removeUnused removes what all sandboxes of the machine share, if there is
 // none left: the firewall rules, the parent groups and the directories.
-func removeUnused(ctx context.Context, subnet netip.Prefix, runDir string) error {
-	for _, d := range []string{filepath.Join(runDir, "runc"), runDir} {
-		if err := os.Remove(d); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil // sessions of another process with the same directory
-		}
-	}
-	// All slots, so that nobody begins a session meanwhile.
-	var held []slot
-	defer func() {
-		for _, s := range held {
-			s.release()
-		}
-	}()
-	for len(held) < lastSlot-firstSlot+1 {
-		s, err := takeSlot(filepath.Join(machineDir, "slots"))
+func removeUnused(ctx context.Context, subnet netip.Prefix) error {
+	return withMachineLock(ctx, func() error {
+		dirs, err := filepath.Glob(filepath.Join(machineDir, "*", "runc"))
 		if err != nil {
-			return nil // in use
+			return err
 		}
-		held = append(held, s)
-		if s.n != firstSlot+len(held)-1 {
-			return nil // the one before is in use
+		for _, d := range dirs {
+			if os.Remove(d) == nil {
+				_ = os.Remove(filepath.Dir(d)) // else there are sessions
+			}
 		}
-	}
-	var errs []error
-	errs = append(errs, clearRules(ctx, subnet))
-	parents, err := filepath.Glob("/sys/fs/cgroup/*/penstock-ci")
-	errs = append(errs, err)
-	for _, p := range append(parents, "/sys/fs/cgroup/penstock-ci") {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+		if used, err := slotsInUse(); used || err != nil {
+			return err
 		}
-	}
-	errs = append(errs, os.RemoveAll(filepath.Join(machineDir, "slots")))
-	if err := os.Remove(machineDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// Another runtime's directory, without sessions: it stays.
+		errs := []error{clearRules(ctx, subnet)}
+		parents, err := filepath.Glob("/sys/fs/cgroup/*/penstock-ci")
+		errs = append(errs, err)
+		for _, p := range append(parents, "/sys/fs/cgroup/penstock-ci") {
+			// Busy with what a crash left, which the next Sweep removes.
+			if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EBUSY) {
+				errs = append(errs, err)
+			}
+		}
+		errs = append(errs, os.RemoveAll(slotDir))
+		// Another runtime's directory, without sessions, may keep it: fine.
+		_ = os.Remove(machineDir)
 		return errors.Join(errs...)
+	})
+}
+
+// slotsInUse says whether a sandbox lives anywhere on the machine. The caller
+// holds the machine's lock.
+func slotsInUse() (bool, error) {
+	names, err := filepath.Glob(filepath.Join(slotDir, "*"))
+	if err != nil {
+		return false, err
 	}
-	return errors.Join(errs...)
+	for _, n := range names {
+		f, err := lockFile(n)
+		if errors.Is(err, errLocked) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		f.Close()
+	}
+	return false, nil
+}
+
+// Cleanup removes everything that sandboxes with these options left on the
+// machine, unless they are in use: "penstock down".
+func Cleanup(ctx context.Context, o Options) error {
+	r := newRuntime(o)
+	_, err := r.Sweep(ctx)
+	return errors.Join(err, r.Close())
 }

@@ -21,17 +21,18 @@ const (
 	confined = "confined"
 )
 
-// confine closes two doors before the first command runs, both of which need a
-// capability that commands do not get: commands may not make user namespaces
-// of their own (where they would hold every capability over the kernel's
-// network and mount code), and the capability itself is dropped.
+// confine closes three doors before the first command runs. Commands may not
+// make user namespaces of their own, where they would hold every capability
+// over the kernel's network and mount code; that takes a capability which is
+// then dropped. And they may not look into the agent, which for a moment holds
+// files of the host (control groups, the pipes of other commands).
 //
 // clone3 can only be allowed or refused as a whole by a system call filter. It
 // is allowed, because starting a process directly inside a control group
 // needs it; this limit is what stands in for the filter.
 func confine() error {
 	if len(os.Args) > 1 && os.Args[1] == confined {
-		return nil
+		return hide()
 	}
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return fmt.Errorf("forbid further user namespaces: %w", err)
@@ -65,6 +66,15 @@ func confine() error {
 	}
 	if again {
 		return syscall.Exec(wire.AgentPath, []string{wire.AgentPath, confined}, os.Environ())
+	}
+	return hide()
+}
+
+// hide keeps other processes of the sandbox from tracing the agent and from
+// reading its /proc entries. Commands get their own value when they start.
+func hide() error {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); e != 0 {
+		return fmt.Errorf("hide from other processes: %w", e)
 	}
 	return nil
 }
