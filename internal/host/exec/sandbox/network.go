@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -119,16 +118,10 @@ func defaultMTU() int {
 // inNetwork runs f on a thread inside the network namespace. Sockets that f
 // makes stay there and may be used from any thread.
 func inNetwork(ns netns.NsHandle, f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that no other
-		// goroutine ever runs in the sandbox's network.
-		runtime.LockOSThread()
+	return onOwnThread(func() error {
 		if err := netns.Set(ns); err != nil {
-			done <- fmt.Errorf("enter network namespace: %w", err)
-			return
+			return fmt.Errorf("enter network namespace: %w", err)
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }

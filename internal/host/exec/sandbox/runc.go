@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -82,30 +81,18 @@ func withText(err error, f *os.File) error {
 // of the host's from which nothing leads back. What f starts stays in it. It
 // ends with the last process in it.
 func inPrivateMounts(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends here
+	return onOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-			done <- fmt.Errorf("make mount namespace: %w", err)
-			return
+			return fmt.Errorf("make mount namespace: %w", err)
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			done <- fmt.Errorf("make mounts private: %w", err)
-			return
+			return fmt.Errorf("make mounts private: %w", err)
 		}
-		done <- f()
-	}()
-	return <-done
+		return f()
+	})
 }
 
 var errGone = errors.New("the sandbox is gone")
-
-// alive says whether the process behind the pidfd still runs.
-func alive(pidfd *os.File) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 0
-}
 
 // memfile returns a file in memory that holds data.
 func memfile(name string, data []byte) (*os.File, error) {

@@ -130,9 +130,10 @@ func (s *session) loseAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lost = true
+	gone := fmt.Errorf("%w%s", errGone, s.lastWords())
 	for id, c := range s.running {
-		c.report(errGone)
-		c.err = errGone
+		c.report(gone)
+		c.err = gone
 		close(c.exited)
 		delete(s.running, id)
 	}

@@ -110,6 +110,10 @@ func (c container) spec() (*specs.Spec, error) {
 	}, nil
 }
 
+// agentProcesses is what the agent adds to the session's processes: its
+// threads, and those of the Go runtime below it.
+const agentProcesses = 2 * wire.AgentThreads
+
 func resources(l exec.Limits) *specs.LinuxResources {
 	r := &specs.LinuxResources{
 		Devices: []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}, // runc adds null, zero, random, tty, pts
@@ -118,7 +122,8 @@ func resources(l exec.Limits) *specs.LinuxResources {
 		r.Memory = &specs.LinuxMemory{Limit: &l.MemoryBytes}
 	}
 	if l.Processes > 0 {
-		r.Pids = &specs.LinuxPids{Limit: &l.Processes}
+		most := l.Processes + agentProcesses
+		r.Pids = &specs.LinuxPids{Limit: &most}
 	}
 	if l.CPUs > 0 {
 		period := uint64(100_000)

@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -50,6 +51,7 @@ func run() error {
 		return errors.New("control socket is not a unix socket")
 	}
 	syscall.Umask(0o022)
+	makeThreads()
 
 	a := &agent{conn: c, running: map[int]uint64{}}
 	child := make(chan os.Signal, 1)
@@ -69,6 +71,22 @@ func run() error {
 		}
 		a.handle(m, files)
 	}
+}
+
+// makeThreads makes the threads that the agent will need while it still can: a
+// job that uses up its processes must not take the agent along.
+func makeThreads() {
+	var all, made sync.WaitGroup
+	all.Add(wire.AgentThreads)
+	for range wire.AgentThreads {
+		made.Go(func() {
+			runtime.LockOSThread() // one thread each, until all are there
+			defer runtime.UnlockOSThread()
+			all.Done()
+			all.Wait()
+		})
+	}
+	made.Wait()
 }
 
 // agent holds the commands that run.

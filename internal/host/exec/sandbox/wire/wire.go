@@ -21,6 +21,10 @@ import (
 // package agent and is started under this name is the agent.
 const AgentPath = "/run/penstock/agent"
 
+// AgentThreads is how many threads the agent makes at its start. They count
+// among the sandbox's processes; its limit is that much higher.
+const AgentThreads = 8
+
 // ControlFD is the descriptor on which the agent finds the socket.
 const ControlFD = 3
 
