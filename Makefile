@@ -48,7 +48,8 @@ setup: ## Install missing system packages (as root; else print the command)
 .PHONY: build
 build: bin/penstock bin/penstock-node ## Build both programs into bin/
 
-# go decides what is out of date.
+# go decides what is out of date. Without -trimpath, so that what `go test` and
+# the linters have compiled is used: Kubernetes is compiled once, not twice.
 .PHONY: bin/penstock
 bin/penstock:
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/penstock
