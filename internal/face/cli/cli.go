@@ -88,6 +88,7 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 		newDemo,
 		newDoctor,
 		newGateway,
+		newImage,
 		newRepo,
 		newCI,
 		newStatus,

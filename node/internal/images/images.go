@@ -113,6 +113,11 @@ func (s *Store) Import(ctx context.Context, name string, r io.Reader) ([]Image, 
 	if err != nil {
 		return nil, explain("read the archive", err)
 	}
+	// Archives are padded after their end; a sender that streams one is stuck
+	// until that is read, too.
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return nil, explain("read the archive", err)
+	}
 	named, err := names(ctx, c.ContentStore(), index, name)
 	if err != nil {
 		return nil, err
