@@ -11,5 +11,5 @@ import (
 
 // Main runs the command line args and returns the exit code.
 func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
-	return cli.Main(ctx, args, in, out, errw, newServer, newRunner, cli.NewDown(stopJobs), cli.Build(openBuilder))
+	return cli.Main(ctx, args, in, out, errw, newServer, newRunner, newRenderWorker, cli.NewDown(stopJobs), cli.Build(openBuilder))
 }

@@ -95,9 +95,15 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	a := api.New()
 	a.Repos(repoFace{repos})
 	a.CIRuns(ci)
+	apps, unsubscribe, err := newApplications(o, repos, &pushes, log)
+	if err != nil {
+		return err
+	}
+	defer unsubscribe()
 	rooms := []room{
 		{name: "git", run: repos.Run},
 		{name: "ci", run: ci.Run},
+		{name: "gitops", run: apps.Run, ready: apps.Ready},
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/git/", repos)

@@ -84,11 +84,13 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 		return &problem.Error{Op: "read the command line", Subject: c.CommandPath(), Code: problem.ExitUsage, Err: err, Hint: c.CommandPath() + " --help"}
 	})
 	own := []Command{
+		newApp,
 		newCredential,
 		newDemo,
 		newDoctor,
 		newGateway,
 		newImage,
+		newKubeconfig,
 		newRepo,
 		newCI,
 		newStatus,

@@ -55,6 +55,9 @@ func faulty(app *v1alpha1.Application, f *fault, commit string, live []compare.R
 	up := begin(app)
 	up.status.Sync.Status, up.status.Sync.Revision = v1alpha1.SyncStatusUnknown, commit
 	up.judge(app, live, now, port)
+	if len(live) == 0 { // nothing is known of it
+		up.status.Health = transition(app.Status.Health, health.Health{Status: v1alpha1.HealthUnknown}, now)
+	}
 	up.add(f.condition, f.message)
 	up.keepTimes(app.Status.Conditions, now)
 	return up

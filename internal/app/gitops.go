@@ -1,0 +1,64 @@
+package app
+
+import (
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/penstock-dev/penstock/internal/base/bus"
+	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/gitops/application"
+	"github.com/penstock-dev/penstock/internal/gitops/render"
+	"github.com/penstock-dev/penstock/internal/host/git"
+)
+
+// pushBuffer is how many pushes may wait for the application controller; it
+// looks at every Application when some were dropped.
+const pushBuffer = 256
+
+// newApplications connects the application controller to the Git host and the
+// cluster. unsubscribe ends its share of the pushes.
+func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event.Push], log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
+	kubeconfig := o.kubeconfig
+	if kubeconfig == "" {
+		kubeconfig = o.machine.Kubeconfig()
+	}
+	sub := pushes.Subscribe(pushBuffer)
+	c, err = application.New(application.Options{
+		Kubeconfig:  kubeconfig,
+		Dir:         filepath.Join(o.machine.DataDir(), "gitops"),
+		Host:        repos,
+		Pushes:      sub.C,
+		IngressPort: gatewayPort(o),
+		Log:         log.With("room", "gitops"),
+	})
+	if err != nil {
+		sub.Close()
+		return nil, nil, err
+	}
+	return c, sub.Close, nil
+}
+
+// newRenderWorker is what the application controller starts of this program.
+func newRenderWorker(*cli.Globals) *cobra.Command { return render.WorkerCommand() }
+
+// gatewayPort is where the links of Applications lead.
+func gatewayPort(o serverOptions) int {
+	s, err := o.machine.Settings()
+	if err != nil {
+		return 0
+	}
+	_, port, err := net.SplitHostPort(s.GatewayListen)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
