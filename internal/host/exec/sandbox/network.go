@@ -66,6 +66,19 @@ func connect(pid int, ns netns.NsHandle, s slot, subnet netip.Prefix) error {
 	return nil
 }
 
+// disconnect removes the interface of the slot.
+func disconnect(s slot) error {
+	link, err := netlink.LinkByName(s.interfaceName())
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	var gone netlink.LinkNotFoundError
+	if err != nil && !errors.As(err, &gone) && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove interface %s: %w", s.interfaceName(), err)
+	}
+	return nil
+}
+
 func connectInside(ns netns.NsHandle, addr, gw netip.Addr) error {
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {

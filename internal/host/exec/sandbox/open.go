@@ -254,6 +254,7 @@ func (s *session) network() error {
 		return fmt.Errorf("open network namespace: %w", err)
 	}
 	defer ns.Close()
+	s.linked = true
 	if err := connect(s.pid, ns, s.slot, s.r.o.Subnet); err != nil {
 		return err
 	}

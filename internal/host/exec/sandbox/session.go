@@ -38,6 +38,7 @@ type session struct {
 	pid      int
 	pidfd    *os.File
 	group    cgtree.Group
+	linked   bool // the interface may exist
 	forwards *forward.Forwards
 	wg       sync.WaitGroup // listen, commands, and the readers of their output
 
@@ -307,10 +308,16 @@ func (s *session) close() error {
 	if s.forwards != nil {
 		s.forwards.Close()
 	}
+	var unlink error
+	if s.linked {
+		// The kernel removes it with the network namespace, but in its own time.
+		s.wg.Go(func() { unlink = disconnect(s.slot) })
+	}
 	if s.lock != nil {
 		errs = append(errs, removeTraces(ctx, s.bundle(), s.scratch()))
 	}
 	s.wg.Wait()
+	errs = append(errs, unlink)
 	if s.pidfd != nil {
 		s.pidfd.Close()
 	}

@@ -1,0 +1,235 @@
+//go:build linux
+
+package sandbox_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/host/exec"
+	. "github.com/penstock-dev/penstock/internal/host/exec/exectest"
+	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
+)
+
+// The addresses of another machine, of networks for benchmarks and of a
+// cloud's metadata service.
+const (
+	allowedAddr = "198.18.77.2"
+	deniedAddr  = "198.18.78.2"
+	metadata    = "169.254.169.254"
+	hostSide    = "198.18.77.1"
+)
+
+// otherMachine makes a network namespace that stands for another machine: it
+// answers on port 8000 with the address that asked. It returns that port.
+func otherMachine(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, err := netns.Get()
+	must(err)
+	defer host.Close()
+	other, err := netns.New() // and we are in it
+	must(err)
+	l, err := net.Listen("tcp", ":8000")
+	backErr := netns.Set(host)
+	must(err)
+	must(backErr)
+	srv := &http.Server{
+		ReadHeaderTimeout: 5 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			h, _, _ := net.SplitHostPort(r.RemoteAddr)
+			io.WriteString(w, h)
+		}),
+	}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close(); other.Close() })
+
+	name := fmt.Sprintf("xt%d", os.Getpid()%100000)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(other)}))
+	link, err := netlink.LinkByName(name)
+	must(err)
+	t.Cleanup(func() { netlink.LinkDel(link) })
+	addr := func(s string) *netlink.Addr {
+		a, err := netlink.ParseAddr(s)
+		must(err)
+		return a
+	}
+	must(netlink.AddrAdd(link, addr(hostSide+"/24")))
+	must(netlink.LinkSetUp(link))
+	h, err := netlink.NewHandleAt(other, unix.NETLINK_ROUTE)
+	must(err)
+	defer h.Close()
+	eth, err := h.LinkByName("eth0")
+	must(err)
+	must(h.LinkSetUp(eth))
+	must(h.AddrAdd(eth, addr(allowedAddr+"/24")))
+	for _, a := range []string{deniedAddr, metadata} {
+		must(h.AddrAdd(eth, addr(a+"/32")))
+		must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.ParseIP(a).To4(), Mask: net.CIDRMask(32, 32)}, Gw: net.ParseIP(allowedAddr)}))
+	}
+}
+
+// get fetches a page with nothing but a shell: the address, or a failure.
+func get(t *testing.T, s exec.Session, hostport string) (string, bool) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(hostport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, code := Sh(t, s, fmt.Sprintf(`timeout 5 bash -c 'exec 3<>/dev/tcp/%s/%s && printf "GET / HTTP/1.0\r\n\r\n" >&3 && cat <&3' 2>/dev/null`, host, port))
+	_, body, _ := strings.Cut(out, "\r\n\r\n")
+	return body, code == 0
+}
+
+func TestNetwork(t *testing.T) {
+	r := newRuntime(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{netip.MustParsePrefix("198.18.78.0/24")} })
+	otherMachine(t)
+
+	// A service of the host, on all its addresses.
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "the host") })}
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+
+	spec := func(spec *exec.SessionSpec) {
+		spec.Forward = map[string]string{"127.0.0.1:7080": "127.0.0.1:" + port}
+		spec.Hosts = map[string]string{"penstock.localhost": "127.0.0.1", "elsewhere.example": allowedAddr}
+	}
+	a, b := Open(t, r, spec), Open(t, r, spec)
+
+	t.Run("egress", func(t *testing.T) {
+		got, ok := get(t, a, allowedAddr+":8000")
+		if !ok || got != hostSide {
+			t.Errorf("the other machine was asked by %q, want %s", got, hostSide)
+		}
+		if got, _ := get(t, a, "elsewhere.example:8000"); got != hostSide {
+			t.Errorf("by its name in the hosts file: %q", got)
+		}
+	})
+	t.Run("forward", func(t *testing.T) {
+		for _, addr := range []string{"127.0.0.1:7080", "penstock.localhost:7080"} {
+			if got, ok := get(t, a, addr); !ok || got != "the host" {
+				t.Errorf("%s: %q", addr, got)
+			}
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		own := []string{hostSide, "10.216.0.1", "127.0.0.1"}
+		addrs, err := net.InterfaceAddrs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range addrs {
+			if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+				own = append(own, n.IP.String())
+			}
+		}
+		for _, addr := range own {
+			start := time.Now()
+			if got, ok := get(t, a, net.JoinHostPort(addr, port)); ok {
+				t.Errorf("the host answers on %s: %q", addr, got)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("%s: refused after %v only", addr, took)
+			}
+		}
+		for _, addr := range []string{deniedAddr, metadata} {
+			if body, err := fetch(addr + ":8000"); err != nil || body == "" {
+				t.Fatalf("from the host, %s does not answer: %v", addr, err)
+			}
+			if got, ok := get(t, a, addr+":8000"); ok {
+				t.Errorf("%s answers: %q", addr, got)
+			}
+		}
+	})
+	t.Run("other sandbox", func(t *testing.T) {
+		addr := strings.Fields(Must(t, b, "hostname -I || ip -o -4 address show eth0 | grep -o '10[0-9.]*' | head -1"))[0]
+		Must(t, b, "python3 -m http.server 8000 >/dev/null 2>&1 & sleep 1")
+		if _, ok := get(t, b, addr+":8000"); !ok {
+			t.Fatal("it does not reach its own server")
+		}
+		if got, ok := get(t, a, addr+":8000"); ok {
+			t.Errorf("another sandbox answers: %q", got)
+		}
+	})
+	t.Run("no way to take another's address", func(t *testing.T) {
+		if out, code := Sh(t, a, "ip address add 10.216.0.99/32 dev eth0 2>&1 || ip route replace default dev lo 2>&1"); code == 0 {
+			t.Errorf("the address can be changed: %s", out)
+		}
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		if out := Must(t, a, "cat /proc/net/if_inet6 | grep -v ' lo$' | grep -c . || true"); strings.TrimSpace(out) != "0" {
+			// A link-local address inside is harmless as long as the host's
+			// side has none.
+			links, err := netlink.LinkList()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range links {
+				if !strings.HasPrefix(l.Attrs().Name, "pnci") {
+					continue
+				}
+				if addrs, err := netlink.AddrList(l, netlink.FAMILY_V6); err != nil || len(addrs) > 0 {
+					t.Errorf("%s has IPv6 addresses: %v, %v", l.Attrs().Name, addrs, err)
+				}
+			}
+		}
+	})
+}
+
+func fetch(addr string) (string, error) {
+	c := http.Client{Timeout: 5 * time.Second}
+	resp, err := c.Get("http://" + addr + "/")
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	return string(data), err
+}
+
+func TestNames(t *testing.T) {
+	r := newRuntime(t)
+	s := Open(t, r)
+	if out := Must(t, s, "getent hosts localhost; hostname; getent hosts $(hostname)"); !strings.Contains(out, "127.0.0.1") && !strings.Contains(out, "::1") {
+		t.Errorf("names of the sandbox itself: %q", out)
+	}
+	// What the host resolves, the sandbox resolves, and in the same way.
+	const name = "deb.debian.org"
+	want, err := net.LookupHost(name)
+	if err != nil {
+		t.Skipf("this machine resolves no names: %v", err)
+	}
+	got := Must(t, s, "getent ahosts "+name)
+	for _, a := range want {
+		if strings.Contains(got, a) {
+			return
+		}
+	}
+	t.Errorf("%s is %q inside, %v outside", name, got, want)
+}
