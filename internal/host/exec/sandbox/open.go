@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -260,7 +261,9 @@ func (s *session) network() error {
 	}
 	s.forwards = forward.New(s.log)
 	return inNetwork(ns, func() error {
-		for inside, outside := range s.spec.Forward {
+		forwards := wayOut()
+		maps.Copy(forwards, s.spec.Forward) // what is asked for comes first
+		for inside, outside := range forwards {
 			l, err := net.Listen("tcp", inside)
 			if err != nil {
 				return fmt.Errorf("forward %s: %w", inside, err)

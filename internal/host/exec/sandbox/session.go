@@ -64,9 +64,10 @@ type command struct {
 
 // Env is what a login has inside.
 func (s *session) Env() []string {
+	proxy, _ := proxies(os.Environ(), ownAddress)
 	return append([]string{
 		"PATH=" + loginPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "LANG=C.UTF-8", "TMPDIR=/tmp",
-	}, proxyEnv(os.Environ())...)
+	}, proxy...)
 }
 
 // listen hears what the agent says until it is gone.

@@ -1,0 +1,110 @@
+//go:build linux
+
+package process
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseStat(t *testing.T) {
+	for in, want := range map[string]*proc{
+		"12 (sh) S 1 12 12 0 -1":        {12, 1, 12, 12},
+		"13 (a) b (c)) R 12 13 14 0 -1": {13, 12, 13, 14},
+		"14 (gone) Z 12 13 14 0 -1":     nil,
+		"":                              nil,
+		"15 (x":                         nil,
+		"16 (x) S":                      nil,
+		"17 (x) S a b c d":              nil,
+	} {
+		got, ok := parseStat(in)
+		if ok != (want != nil) || ok && got != *want {
+			t.Errorf("%q: %+v, %v", in, got, ok)
+		}
+	}
+}
+
+func FuzzParseStat(f *testing.F) {
+	f.Add("12 (sh) S 1 12 12 0 -1")
+	f.Fuzz(func(_ *testing.T, s string) { parseStat(s) })
+}
+
+func TestDescendants(t *testing.T) {
+	table := []proc{
+		{1, 0, 1, 1},
+		{10, 1, 10, 10},  // the command
+		{11, 10, 10, 10}, // its child
+		{12, 11, 12, 12}, // a grandchild in a session of its own
+		{13, 1, 10, 10},  // orphaned, but in the session
+		{14, 12, 14, 14},
+		{20, 1, 20, 20}, // somebody else
+		{21, 20, 20, 20},
+		{30, 99, 30, 30}, // child of one we know
+	}
+	got := descendants(table, 10, map[int]bool{99: true})
+	slices.Sort(got)
+	if d := cmp.Diff([]int{10, 11, 12, 13, 14, 30}, got); d != "" {
+		t.Error(d)
+	}
+	if again := descendants(table, 10, map[int]bool{10: true, 11: true, 12: true, 13: true, 14: true, 30: true}); len(again) > 0 {
+		t.Errorf("found again: %v", again)
+	}
+}
+
+// Without control groups the tree is found in the process table.
+func TestScanKills(t *testing.T) {
+	mark := "97" + strconv.Itoa(os.Getpid()) + ".5"
+	c := exec.Command("sh", "-c", "sleep "+mark+" & setsid sh -c 'sleep "+mark+" & wait' & (setsid sleep "+mark+" &) ; wait")
+	tr := newScan()
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	b, err := tr.branch(c.SysProcAttr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.began(c.Process.Pid)
+	time.Sleep(300 * time.Millisecond)
+	if err := tr.remove(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = c.Wait() }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the command still runs")
+	}
+	table, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range table {
+		if cmd, _ := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/cmdline"); slices.Contains(splitNul(cmd), mark) && p.parent != 1 {
+			t.Errorf("process %d of the tree is left", p.pid)
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
+		} else if slices.Contains(splitNul(cmd), mark) {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // orphaned in its own session: what this way cannot find
+		}
+	}
+}
+
+func splitNul(b []byte) []string {
+	var out []string
+	start := 0
+	for i, c := range b {
+		if c == 0 {
+			out = append(out, string(b[start:i]))
+			start = i + 1
+		}
+	}
+	return out
+}
