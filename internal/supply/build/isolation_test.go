@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestStepsReachTheOutsideOnly(t *testing.T) {
 	for name, addr := range calls {
 		fmt.Fprintf(&list, "%s %s\n", name, addr)
 	}
-	dir := files(t, map[string]string{"calls": list.String(), "Dockerfile": "FROM scratch\nCOPY bin /bin\nCOPY caller calls /\nRUN /caller /calls; cat /proc/self/oom_score_adj; ! test -e " + srv.Socket + "\n"})
+	dir := files(t, map[string]string{"calls": list.String(), "Dockerfile": "FROM scratch\nCOPY bin /bin\nCOPY caller calls /\nRUN /caller /calls; cat /proc/self/oom_score_adj; busybox grep CapBnd /proc/self/status; ! test -e " + srv.Socket + "\n"})
 	compile := exec.Command("go", "build", "-o", filepath.Join(dir, "caller"), "./testdata/call")
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := compile.CombinedOutput(); err != nil {
@@ -72,6 +73,12 @@ func TestStepsReachTheOutsideOnly(t *testing.T) {
 	}
 	if !strings.Contains(p.String(), "\n500\n") {
 		t.Errorf("a step is not the kernel's first choice when memory runs out: %s", p)
+	}
+	// A step that could change its network would leave it so to the next.
+	const netAdmin = 1 << 12
+	_, caps, _ := strings.Cut(p.String(), "CapBnd:")
+	if set, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(caps+"\n", "\n", 2)[0]), 16, 64); err != nil || set&netAdmin != 0 {
+		t.Errorf("capabilities of a step: %q, %v", caps, err)
 	}
 	t.Run("steps do not see each other", func(t *testing.T) {
 		dir := files(t, map[string]string{"Dockerfile": `FROM scratch AS base

@@ -38,8 +38,12 @@ type network struct {
 	mu     sync.Mutex
 	used   map[netip.Addr]bool
 	last   netip.Addr
+	idle   []*namespace // to be used again: making and removing one takes longer than a short step
 	closed bool
 }
+
+// maxIdle bounds how many namespaces wait for the next step.
+const maxIdle = 4
 
 func newNetwork(ctx context.Context, o Options) (*network, error) {
 	n := &network{o: o, dir: netnsDir(o), gateway: o.Subnet.Addr().Next(), used: map[netip.Addr]bool{}}
@@ -152,6 +156,9 @@ func removeBridge(br netlink.Link) error {
 // New makes the network of one step. The name of the host inside is BuildKit's
 // matter.
 func (n *network) New(_ context.Context, _ string, _ bknetwork.NamespaceOptions) (_ bknetwork.Namespace, err error) {
+	if ns := n.reuse(); ns != nil {
+		return &lease{namespace: ns}, nil
+	}
 	addr, err := n.take()
 	if err != nil {
 		return nil, err
@@ -159,21 +166,51 @@ func (n *network) New(_ context.Context, _ string, _ bknetwork.NamespaceOptions)
 	ns := &namespace{n: n, addr: addr, path: filepath.Join(n.dir, identity.NewID()), veth: "psb" + hostPart(addr)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("make network of a build step: %w", err), ns.Close())
+			err = errors.Join(fmt.Errorf("make network of a build step: %w", err), ns.remove())
 		}
 	}()
 	if err := pinNewNetns(ns.path); err != nil {
 		return nil, err
 	}
-	return ns, n.connect(ns)
+	return &lease{namespace: ns}, n.connect(ns)
 }
 
-// Close ends the network. Namespaces still in use are removed by clean.
+// Close ends the network. Namespaces still in use are removed by their steps,
+// or by clean.
 func (n *network) Close() error {
 	n.mu.Lock()
+	idle := n.idle
+	n.idle, n.closed = nil, true
+	n.mu.Unlock()
+	var errs []error
+	for _, ns := range idle {
+		errs = append(errs, ns.remove())
+	}
+	return errors.Join(errs...)
+}
+
+// reuse takes an idle namespace, nil when there is none.
+func (n *network) reuse() *namespace {
+	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.closed = true
-	return nil
+	if len(n.idle) == 0 {
+		return nil
+	}
+	ns := n.idle[len(n.idle)-1]
+	n.idle = n.idle[:len(n.idle)-1]
+	return ns
+}
+
+// keep says whether ns waits for the next step. A step has no capability that
+// could change its network, so the next one finds it as new.
+func (n *network) keep(ns *namespace) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed || len(n.idle) >= maxIdle {
+		return false
+	}
+	n.idle = append(n.idle, ns)
+	return true
 }
 
 // take reserves the next free address. Going round instead of taking the
@@ -250,14 +287,29 @@ func (n *network) connect(ns *namespace) error {
 	)
 }
 
-// namespace is the network of one step.
+// namespace is the network of a step, and then of the next.
 type namespace struct {
 	n    *network
 	addr netip.Addr
 	path string
 	veth string
+}
+
+// lease is one step's use of a namespace.
+type lease struct {
+	*namespace
 	once sync.Once
 	err  error
+}
+
+// Close ends the step's use. It may be called again.
+func (l *lease) Close() error {
+	l.once.Do(func() {
+		if !l.n.keep(l.namespace) {
+			l.err = l.remove()
+		}
+	})
+	return l.err
 }
 
 // Set makes the step's container join the namespace.
@@ -276,20 +328,19 @@ func (ns *namespace) Set(s *specs.Spec) error {
 // this builder does not make.
 func (*namespace) Sample() (*resourcestypes.NetworkSample, error) { return nil, nil }
 
-// Close removes the namespace and frees its address.
-func (ns *namespace) Close() error {
-	ns.once.Do(func() {
-		// Removing the interface by hand frees its name at once; the kernel
-		// takes a namespace apart some time after its last user.
-		if l, err := netlink.LinkByName(ns.veth); err == nil {
-			if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-				ns.err = fmt.Errorf("remove interface %s: %w", ns.veth, err)
-			}
+// remove removes the namespace and frees its address.
+func (ns *namespace) remove() error {
+	var errs []error
+	// Removing the interface by hand frees its name at once; the kernel takes
+	// a namespace apart some time after its last user.
+	if l, err := netlink.LinkByName(ns.veth); err == nil {
+		if err := netlink.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("remove interface %s: %w", ns.veth, err))
 		}
-		ns.err = errors.Join(ns.err, unpinNetns(ns.path))
-		ns.n.release(ns.addr)
-	})
-	return ns.err
+	}
+	errs = append(errs, unpinNetns(ns.path))
+	ns.n.release(ns.addr)
+	return errors.Join(errs...)
 }
 
 // pinNewNetns makes a network namespace and keeps it alive by a mount on path.
