@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 # What the caller has in GOFLAGS must not change what is built. The same flags
 # for builds, tests and linters let all of them share what was compiled.
-export GOFLAGS := -mod=readonly -trimpath
+export GOFLAGS := -mod=readonly
 
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' --dirty 2>/dev/null || echo v0.1.0-devel)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
