@@ -173,15 +173,15 @@ func TestAKilledServerLosesNoPushAndDoublesNone(t *testing.T) {
 			v.died(t)
 
 			want := []event.Push{
-				{Repo: "demo/shop", Updates: []event.RefUpdate{{Ref: "refs/heads/main", Before: zero, After: first}}},
-				{Repo: "demo/shop", Updates: []event.RefUpdate{
+				{Repo: "demo/shop", Actor: "ann", Updates: []event.RefUpdate{{Ref: "refs/heads/main", Before: zero, After: first}}},
+				{Repo: "demo/shop", Actor: "ann", Updates: []event.RefUpdate{
 					{Ref: "refs/heads/dev", Before: zero, After: second},
 					{Ref: "refs/heads/main", Before: first, After: second},
 				}},
 			}
 			check := func(when string) {
 				t.Helper()
-				ignore := cmpopts.IgnoreFields(event.Push{}, "ID", "At", "Actor")
+				ignore := cmpopts.IgnoreFields(event.Push{}, "ID", "At")
 				if diff := cmp.Diff(want, logged(t, dir), ignore); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", when, diff)
 				}
@@ -288,8 +288,8 @@ func TestAGitThatOutlivesItsServerIsWaitedFor(t *testing.T) {
 	}
 	got := h.events()
 	want := []event.RefUpdate{{Ref: "refs/heads/late", Before: zero, After: head}}
-	if len(got) != 2 || !cmp.Equal(got[1].Updates, want) {
-		t.Fatalf("events %+v, want a second with %+v", got, want)
+	if len(got) != 2 || !cmp.Equal(got[1].Updates, want) || got[1].Actor != "unknown" {
+		t.Fatalf("events %+v, want a second of unknown with %+v", got, want)
 	}
 	for { // its lock file goes as well, in the same turn
 		if _, err := os.Stat(lock); errors.Is(err, os.ErrNotExist) {

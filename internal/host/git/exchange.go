@@ -29,6 +29,10 @@ type exchange struct {
 // protocolForm is what a client may say about protocol versions.
 var protocolForm = regexp.MustCompile(`^[a-z0-9=:._-]{1,200}$`)
 
+// remoteAddr takes the place of the client's address, which tells nothing here:
+// http-backend makes it the end of the mail address in reflogs.
+const remoteAddr = "penstock"
+
 // backend prepares git's http-backend for the request, as a web server would.
 func (x *exchange) backend(ctx context.Context) *exec.Cmd {
 	s := x.server
@@ -46,7 +50,7 @@ func (x *exchange) backend(ctx context.Context) *exec.Cmd {
 		"REQUEST_METHOD="+x.req.Method,
 		"CONTENT_TYPE="+x.req.Header.Get("Content-Type"),
 		"REMOTE_USER="+x.user,
-		"REMOTE_ADDR=penstock",
+		"REMOTE_ADDR="+remoteAddr,
 		"SERVER_PROTOCOL=HTTP/1.1",
 	)
 	if p := x.req.Header.Get("Git-Protocol"); protocolForm.MatchString(p) {
@@ -70,7 +74,7 @@ func (x *exchange) advertiseOrUpload(ctx context.Context) {
 	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = cmd.Start()
+		err = startLimited(cmd)
 	}
 	if err != nil {
 		x.fail("start git", err)

@@ -48,7 +48,7 @@ type Options struct {
 	Log     *slog.Logger      // default discards
 
 	MaxPush      int64 // bytes of one push, default 2 GiB
-	MaxProcesses int   // git processes serving clients at a time, default 32
+	MaxProcesses int   // git processes serving clients at a time, default 32; a quarter for one user
 }
 
 // Server is the Git host. It serves the tree /git/ as an http.Handler. Its
@@ -63,7 +63,7 @@ type Server struct {
 	log     *slog.Logger
 	maxPush int64
 	git     program
-	slots   chan struct{}
+	slots   *slots
 	pace    pace
 
 	wake   chan struct{} // tells Run that unsettled grew
@@ -103,7 +103,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if o.MaxProcesses <= 0 {
 		o.MaxProcesses = defaultMaxProcesses
 	}
-	s.slots = make(chan struct{}, o.MaxProcesses)
+	s.slots = newSlots(o.MaxProcesses)
 	var err error
 	if s.names, err = newHosted(o.URLs, o.Aliases); err != nil {
 		return nil, err

@@ -53,16 +53,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusRequestEntityTooLarge, tooLarge(limit))
 		return
 	}
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	case <-r.Context().Done():
-		return
-	case <-time.After(slotWait):
+	release, err := s.slots.take(r.Context(), user, slotWait)
+	if err != nil {
 		w.Header().Set("Retry-After", "5")
-		answer(w, http.StatusServiceUnavailable, "too many git requests at once, try again")
+		answer(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
+	defer release()
 	p := newPaced(s.pace, w, r.Body)
 	defer p.done()
 	body, err := decode(r, p, limit)

@@ -91,6 +91,63 @@ func TestParseVersion(t *testing.T) {
 	}
 }
 
+func TestParseReflog(t *testing.T) {
+	const h = "4c7c69fa71504cb397461458020366cad1696c0b"
+	for line, want := range map[string]string{
+		zeroHash + " " + h + " admin <admin@http.penstock> 1795533047 +0000\tpush":                    "admin",
+		zeroHash + " " + h + " run/17/build <run/17/build@http.penstock> 1795533047 +0000":            "run/17/build",
+		zeroHash + " " + h + " Ann <ann@example.com> 1795533047 +0000\tpush":                          "unknown",
+		zeroHash + " " + h + " admin <ann@http.penstock> 1795533047 +0000\tpush":                      "unknown",
+		zeroHash + " " + zeroHash + " admin <admin@http.penstock> 1795533047 +0000\tpush":             "unknown",
+		zeroHash + " " + h + " Ann <a@b> 1 +0000\tadmin <admin@http.penstock> 1795533047 +0000\tpush": "unknown",
+		zeroHash + " " + h + "  <@http.penstock> 1795533047 +0000\tpush":                              "unknown",
+		"": "unknown",
+		h:  "unknown",
+	} {
+		if got := parseReflog([]byte(line), h); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+const zeroHash = "0000000000000000000000000000000000000000"
+
+func TestOneUserLeavesPlacesToOthers(t *testing.T) {
+	s := newSlots(8) // two for one user
+	take := func(user string) (func(), error) { return s.take(t.Context(), user, 20*time.Millisecond) }
+	var releases []func()
+	for _, want := range []error{nil, nil, errNoSlot} {
+		release, err := take("greedy")
+		if !errors.Is(err, want) {
+			t.Fatalf("%v, want %v", err, want)
+		}
+		if err == nil {
+			releases = append(releases, release)
+		}
+	}
+	for i := range 6 {
+		release, err := take(strings.Repeat("x", i+1))
+		if err != nil {
+			t.Fatalf("user %d: %v", i, err)
+		}
+		releases = append(releases, release)
+	}
+	if _, err := take("late"); !errors.Is(err, errNoSlot) {
+		t.Errorf("beyond the total: %v", err)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if len(s.users) != 0 || len(s.all) != 0 {
+		t.Errorf("%d users and %d places are left over", len(s.users), len(s.all))
+	}
+	if release, err := take("greedy"); err != nil {
+		t.Error(err)
+	} else {
+		release()
+	}
+}
+
 func TestHeadTarget(t *testing.T) {
 	refs := func(branches ...string) map[string]string {
 		m := map[string]string{"refs/tags/main": "x"}

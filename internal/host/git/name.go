@@ -13,9 +13,10 @@ import (
 // can be part of an image name.
 var part = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$`)
 
-// reserved owners are the first segments of the server's other addresses.
+// reserved owners are the first segments of the server's other addresses, and
+// the owner of the node's own images.
 var reserved = map[string]bool{
-	"api": true, "assets": true, "git": true, "livez": true, "login": true, "logout": true,
+	"api": true, "assets": true, "git": true, "livez": true, "login": true, "logout": true, "penstock": true,
 	"prometheus": true, "readyz": true, "v2": true, "version": true,
 }
 

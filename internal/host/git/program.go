@@ -3,7 +3,6 @@ package git
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -73,15 +72,21 @@ func config(fsync bool, maxPush int64) []string {
 	pairs := [][2]string{
 		{"safe.directory", "*"}, // the directory is ours whoever owns it
 		{"core.hooksPath", os.DevNull},
-		{"core.logAllRefUpdates", "true"}, // who moved a ref, and a way back
-		{"http.receivepack", "true"},      // we have authorised the request
+		{"core.logAllRefUpdates", "always"}, // who moved a ref, and a way back
+		{"http.receivepack", "true"},        // we have authorised the request
 		{"http.uploadpack", "true"},
 		{"http.getanyfile", "false"},
 		{"transfer.hideRefs", "refs/penstock"},
 		// Jobs fetch the commit they were started for by its name, also when a
 		// later push has made it unreachable.
 		{"uploadpack.allowAnySHA1InWant", "true"},
+		// Partial clones, without the filters that make the server search.
 		{"uploadpack.allowFilter", "true"},
+		{"uploadpackfilter.allow", "false"},
+		{"uploadpackfilter.blob:none.allow", "true"},
+		{"uploadpackfilter.blob:limit.allow", "true"},
+		{"uploadpackfilter.tree.allow", "true"},
+		{"uploadpackfilter.tree.maxTreeDepth", "16"},
 		{"receive.fsckObjects", "true"},
 		// Flaws of old histories that harm nobody; the large hosts take them.
 		{"receive.fsck.badTimezone", "ignore"},
@@ -98,6 +103,8 @@ func config(fsync bool, maxPush int64) []string {
 		{"gc.auto", "0"},
 		{"pack.threads", "2"},
 		{"pack.windowMemory", "128m"},
+		// What is larger is streamed instead of held in memory.
+		{"core.bigFileThreshold", "64m"},
 	}
 	if fsync {
 		pairs = append(pairs, [2]string{"core.fsync", "all,-reference"}) // for refs see syncRefs
@@ -145,11 +152,12 @@ func (p program) prepare(cmd *exec.Cmd, dir string) *exec.Cmd {
 	return cmd
 }
 
-// errTooLarge says that git had more to say than the caller takes.
-var errTooLarge = errors.New("too large")
+// errTooLarge says that there is more than is taken. It will be so next time.
+var errTooLarge = fmt.Errorf("too large: %w", problem.ErrInvalid)
 
-// output runs git in dir and returns what it prints, at most limit bytes. The
-// error carries the last line git said about it.
+// output runs git in dir and returns what it prints, at most limit bytes: with
+// [errTooLarge] its beginning. The error carries the last line git said about
+// it.
 func (p program) output(ctx context.Context, dir string, limit int64, in io.Reader, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -160,6 +168,7 @@ func (p program) output(ctx context.Context, dir string, limit int64, in io.Read
 	over := false
 	cmd.Stdout = writerFunc(func(b []byte) (int, error) {
 		if int64(out.Len()+len(b)) > limit {
+			out.Write(b[:limit-int64(out.Len())])
 			over = true
 			cancel()
 			return 0, errTooLarge
@@ -167,16 +176,24 @@ func (p program) output(ctx context.Context, dir string, limit int64, in io.Read
 		return out.Write(b)
 	})
 	cmd.Stderr = said
-	err := cmd.Run()
+	err := runLimited(cmd)
 	switch {
 	case over:
-		return nil, fmt.Errorf("git %s: %w: more than %d bytes", args[0], errTooLarge, limit)
+		return out.Bytes(), fmt.Errorf("git %s: %w: more than %d bytes", args[0], errTooLarge, limit)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("git %s: %w", args[0], ctx.Err())
 	case err != nil:
 		return nil, fmt.Errorf("git %s: %w: %s", args[0], err, said.lastLine())
 	}
 	return out.Bytes(), nil
+}
+
+// runLimited is cmd.Run under startLimited.
+func runLimited(cmd *exec.Cmd) error {
+	if err := startLimited(cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
 }
 
 type writerFunc func([]byte) (int, error)

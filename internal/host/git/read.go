@@ -95,7 +95,8 @@ func (s *Server) readable(repo string) error {
 	return nil
 }
 
-// Commit is what a commit says about itself.
+// Commit is what a commit says about itself. Of a message beyond 1 MiB it holds
+// the beginning.
 type Commit struct {
 	Hash      string    `json:"hash"`
 	Tree      string    `json:"tree"`
@@ -117,7 +118,7 @@ type Person struct {
 func (s *Server) Commit(ctx context.Context, repo, commit string) (Commit, error) {
 	const format = "--format=%H%x00%T%x00%P%x00%an%x00%ae%x00%aI%x00%cn%x00%ce%x00%cI%x00%B"
 	out, err := s.at(ctx, repo, commit, maxMessage, "show", "-s", "--no-show-signature", "--no-notes", "--encoding=UTF-8", format, "--end-of-options", commit+"^{commit}", "--")
-	if err != nil {
+	if err != nil && !errors.Is(err, errTooLarge) { // a message may be cut short
 		return Commit{}, err
 	}
 	f := strings.SplitN(string(out), "\x00", 10)

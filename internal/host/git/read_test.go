@@ -122,6 +122,32 @@ func TestReadTreesFilesAndCommits(t *testing.T) {
 	}
 }
 
+func TestALongCommitMessageIsCutShort(t *testing.T) {
+	h := start(t, t.TempDir())
+	u := h.create("demo/shop")
+	dir := work(t, map[string]string{"a": "1"})
+	if err := os.WriteFile(filepath.Join(dir, "message"), []byte("Subject\n\n"+strings.Repeat("word word\n", 300_000)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, "commit", "-q", "--allow-empty", "-F", "message")
+	run(t, dir, "push", "-q", u, "main")
+	c, err := h.Commit(t.Context(), "demo/shop", run(t, dir, "rev-parse", "HEAD"))
+	if err != nil || !strings.HasPrefix(c.Message, "Subject\n\nword word\n") || len(c.Message) > 1<<20 || len(c.Parents) != 1 {
+		t.Errorf("%d bytes, parents %v, %v", len(c.Message), c.Parents, err)
+	}
+}
+
+func TestAFileBeyondTheLimitIsAnErrorOfTheFile(t *testing.T) {
+	h := start(t, t.TempDir())
+	u := h.create("demo/shop")
+	dir := work(t, map[string]string{"big": strings.Repeat("x", 17<<20)})
+	run(t, dir, "push", "-q", u, "main")
+	_, err := h.ReadFile(t.Context(), "demo/shop", run(t, dir, "rev-parse", "HEAD"), "big")
+	if !errors.Is(err, problem.ErrInvalid) {
+		t.Errorf("%v, want invalid", err)
+	}
+}
+
 func TestChangedPaths(t *testing.T) {
 	h := start(t, t.TempDir())
 	url := h.create("demo/shop")

@@ -38,6 +38,7 @@ const (
 // the new refs and the events about them, in one transaction. It is called
 // with the repository's lock held, before a push is acknowledged, and for every
 // repository at start. Calling it again finds no difference and does nothing.
+// Without an actor, the repository's reflogs say who it was.
 func (s *Server) settle(ctx context.Context, name, actor string) error {
 	if !s.exists(name) {
 		return nil // deleted meanwhile, which has removed the record
@@ -64,13 +65,19 @@ func (s *Server) settle(ctx context.Context, name, actor string) error {
 		return fmt.Errorf("sync refs of %s: %w", name, err)
 	}
 	failpoint.Hit("git.record.before")
-	events, err := s.record(ctx, name, actor, updates)
+	var pushes []push
+	if actor == "" {
+		pushes = s.byActor(name, updates)
+	} else {
+		pushes = []push{{actor, updates}}
+	}
+	events, err := s.record(ctx, name, pushes)
 	if err != nil {
 		return fmt.Errorf("record push to %s: %w", name, err)
 	}
 	failpoint.Hit("git.record.after")
 	for _, e := range events {
-		s.log.Info("push", "repo", name, "actor", actor, "refs", len(e.Updates), "event", e.ID)
+		s.log.Info("push", "repo", name, "actor", e.Actor, "refs", len(e.Updates), "event", e.ID)
 		if s.pushes != nil {
 			s.pushes.Publish(e)
 		}
@@ -78,28 +85,37 @@ func (s *Server) settle(ctx context.Context, name, actor string) error {
 	return nil
 }
 
+// push is what one user has changed.
+type push struct {
+	actor   string
+	updates []event.RefUpdate
+}
+
 // record writes the updated refs and the events about them.
-func (s *Server) record(ctx context.Context, name, actor string, updates []event.RefUpdate) (events []event.Push, err error) {
+func (s *Server) record(ctx context.Context, name string, pushes []push) (events []event.Push, err error) {
 	err = s.db.Write(ctx, func(tx store.Tx) error {
+		events = nil
 		var uid string
 		var seq int64
 		if err := tx.QueryRowContext(ctx, `SELECT uid, seq FROM git_repos WHERE name = ?`, name).Scan(&uid, &seq); err != nil {
 			return err
 		}
-		if err := putUpdates(ctx, tx, name, updates); err != nil {
-			return err
-		}
-		for chunk := range slices.Chunk(updates, maxUpdates) {
-			seq++
-			e := event.Push{ID: pushID(uid, seq, chunk), Repo: name, Actor: actor, Updates: chunk, At: s.now().UTC()}
-			added, err := store.Append(ctx, tx, e.ID, event.TypePush, name, e.At, e)
-			if err != nil {
+		for _, p := range pushes {
+			if err := putUpdates(ctx, tx, name, p.updates); err != nil {
 				return err
 			}
-			if !added {
-				return fmt.Errorf("event %s is already in the log", e.ID)
+			for chunk := range slices.Chunk(p.updates, maxUpdates) {
+				seq++
+				e := event.Push{ID: pushID(uid, seq, chunk), Repo: name, Actor: p.actor, Updates: chunk, At: s.now().UTC()}
+				added, err := store.Append(ctx, tx, e.ID, event.TypePush, name, e.At, e)
+				if err != nil {
+					return err
+				}
+				if !added {
+					return fmt.Errorf("event %s is already in the log", e.ID)
+				}
+				events = append(events, e)
 			}
-			events = append(events, e)
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE git_repos SET seq = ? WHERE name = ?`, seq, name)
 		return err

@@ -105,9 +105,6 @@ func (s *Server) settleRest(ctx context.Context) {
 	}
 }
 
-// lateActor is the actor of a push whose handler did not live to record it.
-const lateActor = "unknown"
-
 // orphanWait bounds how long a start waits for the git processes of its
 // predecessor. They end when their input does, which was the predecessor.
 const orphanWait = 2 * time.Second
@@ -127,12 +124,12 @@ func (s *Server) settleLate(ctx context.Context, name string) error {
 	_, suspect := s.suspects[name]
 	s.mu.Unlock()
 	if !suspect {
-		return s.settle(ctx, name, lateActor)
+		return s.settle(ctx, name, "")
 	}
 	// A git of our predecessor can still move refs: what is recorded now may
 	// not be all, so this repository's turn comes again.
 	clearErr := s.clearSuspect(ctx, name)
-	return errors.Join(clearErr, s.settle(ctx, name, lateActor))
+	return errors.Join(clearErr, s.settle(ctx, name, ""))
 }
 
 // clearSuspect waits for the predecessor's git processes and removes what
