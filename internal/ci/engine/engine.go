@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
@@ -69,6 +70,11 @@ type Evaluated struct {
 
 // DefaultTimeoutMinutes of a job.
 const DefaultTimeoutMinutes = 360
+
+// Minutes gives a number of minutes as a duration, at most thirty days.
+func Minutes(n float64) time.Duration {
+	return time.Duration(min(n, 30*24*60) * float64(time.Minute))
+}
 
 // Next returns everything that can be done in this state, in the order of the
 // file. Ends of jobs are taken into account for the jobs behind them.

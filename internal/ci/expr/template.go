@@ -43,6 +43,9 @@ func ParseTemplate(text string, scope Scope) (*Template, error) {
 		if end < 0 {
 			return nil, &TemplateError{at, fmt.Errorf("The expression is not closed. An unescaped ${{ sequence was found, but the closing }} sequence was not found.")} //nolint:staticcheck,revive // GitHub's words
 		}
+		if len(text) > maxLength {
+			return nil, &TemplateError{0, fmt.Errorf("Exceeded max expression length %d", maxLength)} //nolint:staticcheck // GitHub's words
+		}
 		source := strings.TrimSpace(text[at+3 : end])
 		if source == "" {
 			return nil, &TemplateError{at, fmt.Errorf("An expression was expected")} //nolint:staticcheck // GitHub's words

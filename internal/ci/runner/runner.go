@@ -136,7 +136,7 @@ func (j *job) watchCancel(ctx context.Context) (hard context.Context, stop func(
 	j.cancelled = soft
 	done := make(chan struct{})
 	ended := make(chan struct{})
-	limit := time.Duration(j.spec.TimeoutMinutes * float64(time.Minute))
+	limit := engine.Minutes(j.spec.TimeoutMinutes)
 	go func() {
 		defer close(ended)
 		tick := time.NewTicker(100 * time.Millisecond)

@@ -202,7 +202,7 @@ func (s *step) bound(ctx context.Context) (context.Context, func(), error) {
 			return nil, nil, fmt.Errorf("timeout-minutes: '%s' is not a number", expr.String(v))
 		}
 		if minutes > 0 {
-			t := time.AfterFunc(time.Duration(minutes*float64(time.Minute)), func() { cancel(errStepTimeout) })
+			t := time.AfterFunc(engine.Minutes(minutes), func() { cancel(errStepTimeout) })
 			stops = append(stops, func() { t.Stop() })
 		}
 	}

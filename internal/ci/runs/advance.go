@@ -213,7 +213,7 @@ func (s *Service) launch(ctx context.Context, a active, key string, jobID int64,
 func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, e engine.Evaluated) error {
 	j := a.workflow.Job(key)
 	dir := s.dir(a.ID, key)
-	life := time.Duration(e.TimeoutMinutes*float64(time.Minute)) + 10*time.Minute
+	life := engine.Minutes(e.TimeoutMinutes) + 10*time.Minute
 	read, write := scope(a.Repo, a.workflow, j)
 	token, err := s.Tokens.IssueJob(ctx, a.ID, key, read, write, min(life, 24*time.Hour))
 	if err != nil {

@@ -49,10 +49,8 @@ func (p *parser) job(e entry) *Job {
 		"steps":             func(e entry) { j.Steps = p.steps(e.value) },
 	}, laterJobKeys...)
 	if e.value.Kind == yaml.MappingNode && !hasKey(e.value, "uses") {
-		for _, key := range []string{"runs-on", "steps"} {
-			if !has[key] {
-				p.report(e.name, "job %s lacks the required key '%s'", e.key, key)
-			}
+		if !has["runs-on"] {
+			p.report(e.name, "job %s lacks the required key 'runs-on'", e.key)
 		}
 	}
 	return j

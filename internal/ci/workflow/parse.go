@@ -123,6 +123,9 @@ func (p *parser) resolve(n *yaml.Node, depth int) *yaml.Node {
 		target.Line, target.Column = n.Line, n.Column
 		return p.resolve(&target, depth+1)
 	}
+	if n.Style&yaml.TaggedStyle != 0 && !p.tagged(n) {
+		return nil
+	}
 	out := *n
 	out.Content = make([]*yaml.Node, 0, len(n.Content))
 	for _, c := range n.Content {
@@ -133,6 +136,34 @@ func (p *parser) resolve(n *yaml.Node, depth int) *yaml.Node {
 		out.Content = append(out.Content, r)
 	}
 	return &out
+}
+
+// tagged checks a tag that the file gives itself: only those of the core schema
+// exist, and a value must be of the type its tag says.
+func (p *parser) tagged(n *yaml.Node) bool {
+	v := any(nil)
+	if n.Kind == yaml.ScalarNode {
+		v = scalar(n)
+	}
+	ok := false
+	switch n.Tag {
+	case "!!str", "!!map", "!!seq":
+		n.Style |= yaml.DoubleQuotedStyle // text, whatever it looks like
+		return true
+	case "!!null":
+		ok = v == nil
+	case "!!bool":
+		_, ok = v.(bool)
+	case "!!int", "!!float":
+		_, ok = v.(float64)
+	default:
+		p.report(n, "unexpected tag '%s'", n.Tag)
+		return false
+	}
+	if !ok {
+		p.report(n, "the value '%s' is invalid for the type '%s'", n.Value, n.Tag)
+	}
+	return ok
 }
 
 // entry is one key of a mapping.
@@ -281,7 +312,7 @@ func (p *parser) boolean(n *yaml.Node, what string, scope *expr.Scope) Text {
 func (p *parser) number(n *yaml.Node, what string, scope *expr.Scope) Text {
 	t := p.text(n, what, scope)
 	if n.Kind == yaml.ScalarNode && !isExpression(t.Value) {
-		if f, ok := scalar(n).(float64); !ok || f < 0 || f != f {
+		if f, ok := scalar(n).(float64); !ok || f != f {
 			p.report(n, "%s must be a number or an expression", what)
 		}
 	}

@@ -14,9 +14,6 @@ func (p *parser) steps(n *yaml.Node) []*Step {
 		p.report(n, "steps must be a sequence")
 		return nil
 	}
-	if len(n.Content) == 0 {
-		p.report(n, "steps must hold at least one step")
-	}
 	if len(n.Content) > maxSteps {
 		p.report(n, "a job may have at most %d steps", maxSteps)
 		return nil
