@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
@@ -53,7 +54,47 @@ func (s *Service) follow(ctx context.Context, w watched, wait func()) {
 		delete(s.running, w.job)
 		s.mu.Unlock()
 		s.poke()
+		s.tidy(ctx, w.dir)
 	})
+}
+
+// tidyWithin is how long a runner may take to leave after its last word.
+const tidyWithin = time.Minute
+
+// tidy removes what the job needed once its runner is gone. The runner does so
+// itself, unless it died after it reported the end.
+func (s *Service) tidy(ctx context.Context, dir jobdir.Dir) {
+	for deadline := s.Now().Add(tidyWithin); ctx.Err() == nil && s.Now().Before(deadline); sleep(ctx, lookEvery) {
+		if living, err := dir.Alive(); err != nil || living {
+			continue
+		}
+		if err := dir.Clean(); err != nil {
+			s.Log.Error("cannot remove what a job left", "dir", string(dir), "error", err)
+		}
+		return
+	}
+}
+
+// tidyAll does so for all jobs that are not running, at the start.
+func (s *Service) tidyAll(running []watched) {
+	skip := map[jobdir.Dir]bool{}
+	for _, w := range running {
+		skip[w.dir] = true
+	}
+	work, err := filepath.Glob(filepath.Join(s.Dir, "*", "work"))
+	if err != nil {
+		s.Log.Error("cannot look for what jobs left", "error", err)
+		return
+	}
+	for _, p := range work {
+		dir := jobdir.Dir(filepath.Dir(p))
+		if living, err := dir.Alive(); skip[dir] || err != nil || living {
+			continue
+		}
+		if err := dir.Clean(); err != nil {
+			s.Log.Error("cannot remove what a job left", "dir", string(dir), "error", err)
+		}
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -234,6 +275,7 @@ func (s *Service) attach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.tidyAll(list)
 	for _, w := range list {
 		living, err := w.dir.Alive()
 		if err != nil {

@@ -30,10 +30,16 @@ import (
 const runnerMode = "RUNS_TEST_RUNNER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(runnerMode) == "" {
+	var err error
+	switch dir := os.Getenv(serviceMode); {
+	case os.Getenv(runnerMode) != "":
+		err = beRunner(os.Args)
+	case dir != "":
+		err = beService(dir)
+	default:
 		os.Exit(m.Run())
 	}
-	if err := beRunner(os.Args); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -97,6 +103,8 @@ type tokens struct {
 	write map[string][]string
 }
 
+func newTokens() *tokens { return &tokens{valid: map[string]string{}, write: map[string][]string{}} }
+
 func (k *tokens) IssueJob(_ context.Context, run int64, job string, _, write []string, _ time.Duration) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -129,7 +137,7 @@ type house struct {
 
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{t: t, dir: t.TempDir(), pushes: &bus.Topic[event.Push]{}, tokens: &tokens{valid: map[string]string{}, write: map[string][]string{}}, head: event.ZeroCommit}
+	h := &house{t: t, dir: t.TempDir(), pushes: &bus.Topic[event.Push]{}, tokens: newTokens(), head: event.ZeroCommit}
 	h.repo = repository{filepath.Join(h.dir, "repo")}
 	if err := os.Mkdir(h.repo.dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -155,16 +163,13 @@ func (h *house) run(args ...string) string {
 func (h *house) start() {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	db, err := store.Open(ctx, filepath.Join(h.dir, "store.sqlite"))
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	h.open()
 	self, err := os.Executable()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	s, err := runs.New(ctx, runs.Options{
-		DB: db, Dir: filepath.Join(h.dir, "jobs"), Source: h.repo, Tokens: h.tokens, Pushes: h.pushes, ServerURL: "http://penstock.localhost:7080",
+		DB: h.db, Dir: filepath.Join(h.dir, "jobs"), Source: h.repo, Tokens: h.tokens, Pushes: h.pushes, ServerURL: "http://penstock.localhost:7080",
 		Runner: runs.ProcessRunner{Program: self, Env: append(append(os.Environ(), runnerMode+"=1"), h.env...)},
 		Log:    slog.New(slog.NewTextHandler(testWriter{h.t}, nil)),
 	})
@@ -173,15 +178,52 @@ func (h *house) start() {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	h.db, h.service = db, s
+	h.service = s
 	h.stop = func() {
 		cancel()
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			h.t.Errorf("service ended with %v", err)
 		}
-		if err := db.Close(); err != nil {
-			h.t.Error(err)
+		h.close()
+	}
+}
+
+func (h *house) open() {
+	h.t.Helper()
+	db, err := store.Open(context.Background(), filepath.Join(h.dir, "store.sqlite"))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.db = db
+}
+
+func (h *house) close() {
+	h.t.Helper()
+	if err := h.db.Close(); err != nil {
+		h.t.Error(err)
+	}
+}
+
+// awaitLog waits until the log of a run has a line.
+func (h *house) awaitLog(run int64, line string) {
+	h.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	found := errors.New("found")
+	for {
+		err := h.service.Logs(ctx, runs.LogQuery{Run: run, Follow: true}, func(l runs.LogLine) error {
+			if strings.HasSuffix(l.Text, " "+line) {
+				return found
+			}
+			return nil
+		})
+		if errors.Is(err, found) {
+			return
 		}
+		if !errors.Is(err, problem.ErrNotFound) {
+			h.t.Fatalf("run %d has no line %q: %v", run, line, err)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -324,5 +366,151 @@ jobs:
 	}
 	if w := h.tokens.write["1/test"]; len(w) != 1 || w[0] != "demo/*" {
 		t.Errorf("token writes %v", w)
+	}
+}
+
+func TestPushesThatStartNothing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		message, on string
+		runs        int
+	}{
+		"matching":      {"x", "push", 1},
+		"other branch":  {"x", "{push: {branches: [other]}}", 0},
+		"other event":   {"x", "workflow_dispatch", 0},
+		"skip ci":       {"x [skip ci]", "push", 0},
+		"skip trailer":  {"x\n\nskip-checks: true", "push", 0},
+		"skip in prose": {"do not skip ci", "push", 1},
+		"other paths":   {"x", "{push: {paths: ['docs/**']}}", 1}, // the branch is new: nothing to compare with
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t)
+			h.push(tc.message, map[string]string{".github/workflows/ci.yml": "on: " + tc.on + "\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"})
+			h.push("second", map[string]string{".github/workflows/ci.yml": "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"})
+			r := h.wait(int64(tc.runs + 1))
+			if r.Title != "second" {
+				t.Errorf("run %d is of %q: the first push started other than %d runs", r.ID, r.Title, tc.runs)
+			}
+		})
+	}
+}
+
+func TestPathFilterComparesWithTheCommitBefore(t *testing.T) {
+	h := newHouse(t)
+	workflow := "on: {push: {paths: ['docs/**']}}\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"
+	h.push("one", map[string]string{".github/workflows/ci.yml": workflow})
+	h.push("code", map[string]string{"main.go": "x"})
+	h.push("docs", map[string]string{"docs/a.md": "x"})
+	if r := h.wait(2); r.Title != "docs" {
+		t.Errorf("second run is of %q", r.Title)
+	}
+}
+
+func TestFaultyWorkflowIsAFailedRun(t *testing.T) {
+	h := newHouse(t)
+	h.push("x", map[string]string{".github/workflows/ci.yml": "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    strategy: {}\n    steps: [{runn: x}]\n"})
+	r := h.wait(1)
+	if r.Conclusion != "startup_failure" || !strings.Contains(r.Message, ".github/workflows/ci.yml:5:5: 'strategy' is not supported yet") || !strings.Contains(r.Message, "ci.yml:6:14: unexpected key 'runn'") {
+		t.Errorf("%+v", r)
+	}
+	if n := len(h.finishedEvents()); n != 1 {
+		t.Errorf("%d events that the run ended", n)
+	}
+}
+
+// TestSamePushTwice: an event that is delivered again starts nothing.
+func TestSamePushTwice(t *testing.T) {
+	h := newHouse(t)
+	h.push("x", map[string]string{".github/workflows/ci.yml": "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"})
+	h.wait(1)
+	err := h.db.Write(context.Background(), func(tx store.Tx) error { return store.SetCursor(context.Background(), tx, "ci.runs", 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.push("y", nil)
+	if r := h.wait(2); r.Title != "y" || r.Number != 2 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestCancelRun(t *testing.T) {
+	h := newHouse(t)
+	h.push("x", map[string]string{".github/workflows/ci.yml": `
+on: push
+jobs:
+  a:
+    runs-on: ubuntu-latest
+    steps:
+      - run: echo began; sleep 60
+  b: {needs: a, runs-on: ubuntu-latest, steps: [{run: 'true'}]}
+  c: {needs: a, if: always(), runs-on: ubuntu-latest, steps: [{run: echo cleaning}]}
+`})
+	h.awaitLog(1, "began")
+	if err := h.service.Cancel(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	r := h.wait(1)
+	var got []string
+	for _, j := range r.Jobs {
+		got = append(got, j.Key+" "+j.Conclusion)
+	}
+	if strings.Join(got, ", ") != "a cancelled, b cancelled, c success" || r.Conclusion != "cancelled" {
+		t.Errorf("%v, run %s", got, r.Conclusion)
+	}
+	if err := h.service.Cancel(context.Background(), 1); !errors.Is(err, problem.ErrInvalid) {
+		t.Errorf("cancelling a run that ended: %v", err)
+	}
+	if err := h.service.Cancel(context.Background(), 99); !errors.Is(err, problem.ErrNotFound) {
+		t.Errorf("cancelling a run that is not there: %v", err)
+	}
+}
+
+func TestJobWaitsForALabelNobodyHas(t *testing.T) {
+	h := newHouse(t)
+	h.push("x", map[string]string{".github/workflows/ci.yml": "on: push\njobs: {a: {runs-on: windows-latest, steps: [{run: 'true'}]}}\n"})
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		r, err := h.service.Get(context.Background(), 1)
+		if err == nil && strings.Contains(r.Jobs[0].Message, "label 'windows-latest'") {
+			if r.Status != runs.Queued {
+				t.Errorf("run is %s", r.Status)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if err := h.service.Cancel(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if r := h.wait(1); r.Conclusion != "cancelled" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestPlaces: no more jobs run at once than there are places, and all do run.
+func TestPlaces(t *testing.T) {
+	h := newHouse(t)
+	file := filepath.Join(h.dir, "effects")
+	var b strings.Builder
+	b.WriteString("on: push\njobs:\n")
+	for i := range 6 {
+		fmt.Fprintf(&b, "  j%d: {runs-on: ubuntu-latest, steps: [{run: 'echo + >> %s; sleep 0.1; echo - >> %s'}]}\n", i, file, file)
+	}
+	h.push("x", map[string]string{".github/workflows/ci.yml": b.String()})
+	if r := h.wait(1); r.Conclusion != "success" {
+		t.Errorf("%+v", r)
+	}
+	now, most := 0, 0
+	for _, mark := range readLines(t, file) {
+		if mark == "+" {
+			now++
+		} else {
+			now--
+		}
+		most = max(most, now)
+	}
+	if most != 2 || now != 0 {
+		t.Errorf("%d jobs at once, %d left; want 2 and 0", most, now)
 	}
 }
