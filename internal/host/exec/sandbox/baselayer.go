@@ -30,11 +30,11 @@ import (
 type baseLayer []layerEntry
 
 type layerEntry struct {
-	path     string
-	kind     fate // search for a directory that is as on the host, else empty, missing, replace
-	mode     fs.FileMode
-	uid, gid int
-	content  string
+	Path     string
+	Kind     fate // search for a directory that is as on the host, else empty, missing, replace
+	Mode     fs.FileMode
+	UID, GID int
+	Content  string `json:",omitempty"`
 }
 
 // planBaseLayer looks at the host's root and decides.
@@ -59,8 +59,8 @@ func (b *layerPlan) force() error {
 	maps.Copy(all, b.mask)
 	done := map[string]bool{}
 	for _, e := range b.out {
-		if e.kind != search {
-			done[e.path] = true
+		if e.Kind != search {
+			done[e.Path] = true
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(all)) {
@@ -132,9 +132,9 @@ func (b *layerPlan) apply(p string, fi fs.FileInfo, f fate) error {
 		return b.walk(p)
 	case empty:
 		st := fi.Sys().(*syscall.Stat_t)
-		return b.add(layerEntry{path: p, kind: empty, mode: fi.Mode(), uid: int(st.Uid), gid: int(st.Gid)})
+		return b.add(layerEntry{Path: p, Kind: empty, Mode: fi.Mode(), UID: int(st.Uid), GID: int(st.Gid)})
 	case missing:
-		return b.add(layerEntry{path: p, kind: missing})
+		return b.add(layerEntry{Path: p, Kind: missing})
 	case replace:
 		return b.replace(p)
 	}
@@ -144,25 +144,25 @@ func (b *layerPlan) apply(p string, fi fs.FileInfo, f fate) error {
 // add appends an entry after the directories above it, which are in the layer
 // as they are on the host: an overlay shows owner and mode of the topmost.
 func (b *layerPlan) add(e layerEntry) error {
-	if dir := filepath.Dir(e.path); !b.dirs[dir] {
+	if dir := filepath.Dir(e.Path); !b.dirs[dir] {
 		fi, err := os.Lstat(filepath.Join(b.root, dir))
 		if err != nil {
 			return err
 		}
 		st := fi.Sys().(*syscall.Stat_t)
-		if err := b.add(layerEntry{path: dir, kind: search, mode: fi.Mode(), uid: int(st.Uid), gid: int(st.Gid)}); err != nil {
+		if err := b.add(layerEntry{Path: dir, Kind: search, Mode: fi.Mode(), UID: int(st.Uid), GID: int(st.Gid)}); err != nil {
 			return err
 		}
 	}
-	if e.kind == search || e.kind == empty {
-		b.dirs[e.path] = true
+	if e.Kind == search || e.Kind == empty {
+		b.dirs[e.Path] = true
 	}
 	b.out = append(b.out, e)
 	return nil
 }
 
 func (b *layerPlan) file(p, content string, mode fs.FileMode) error {
-	return b.add(layerEntry{path: p, kind: replace, mode: mode, content: content})
+	return b.add(layerEntry{Path: p, Kind: replace, Mode: mode, Content: content})
 }
 
 func (b *layerPlan) replace(p string) error {
@@ -205,7 +205,7 @@ func (b *layerPlan) extras() error {
 		{"/var/log", 0o755}, {"/var/log/apt", 0o755}, {"/var/tmp", 0o777 | fs.ModeSticky}, {"/var/spool", 0o755}, {"/var/mail", 0o755},
 	} {
 		if !b.dirs[d.path] {
-			if err := b.add(layerEntry{path: d.path, kind: search, mode: d.mode}); err != nil {
+			if err := b.add(layerEntry{Path: d.path, Kind: search, Mode: d.mode}); err != nil {
 				return err
 			}
 		}
@@ -224,7 +224,7 @@ func (b *layerPlan) extras() error {
 // is base; mapped says which users of the host exist inside.
 func (l baseLayer) write(dir string, base int, mapped func(uid int) bool) error {
 	for _, e := range l {
-		if err := e.write(filepath.Join(dir, e.path), base, mapped); err != nil {
+		if err := e.write(filepath.Join(dir, e.Path), base, mapped); err != nil {
 			return fmt.Errorf("write base layer: %w", err)
 		}
 	}
@@ -232,11 +232,11 @@ func (l baseLayer) write(dir string, base int, mapped func(uid int) bool) error 
 }
 
 func (e layerEntry) write(p string, base int, mapped func(uid int) bool) error {
-	switch e.kind {
+	switch e.Kind {
 	case missing:
 		return unix.Mknod(p, unix.S_IFCHR, 0) // overlay's whiteout: device 0/0
 	case replace:
-		if err := os.WriteFile(p, []byte(e.content), 0o600); err != nil {
+		if err := os.WriteFile(p, []byte(e.Content), 0o600); err != nil {
 			return err
 		}
 	default:
@@ -244,17 +244,17 @@ func (e layerEntry) write(p string, base int, mapped func(uid int) bool) error {
 			return err
 		}
 	}
-	uid := e.uid
+	uid := e.UID
 	if !mapped(uid) {
 		uid = nobody
 	}
-	if err := os.Chown(p, base+uid, base+min(e.gid, nobody)); err != nil {
+	if err := os.Chown(p, base+uid, base+min(e.GID, nobody)); err != nil {
 		return err
 	}
-	if err := os.Chmod(p, e.mode); err != nil { // after chown, which clears bits
+	if err := os.Chmod(p, e.Mode); err != nil { // after chown, which clears bits
 		return err
 	}
-	if e.kind == empty {
+	if e.Kind == empty {
 		return unix.Setxattr(p, "trusted.overlay.opaque", []byte("y"), 0)
 	}
 	return nil

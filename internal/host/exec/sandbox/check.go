@@ -17,27 +17,35 @@ import (
 
 // Check looks at everything that sandboxes need; dir is where they will write.
 func Check(dir string) []Finding {
-	var out []Finding
-	need := func(name, hint string, err error) bool {
-		out = append(out, Finding{Name: name, OK: err == nil, Err: err, Hint: hint})
-		return err == nil
+	out := checkQuickly()
+	if os.Geteuid() != 0 {
+		return out // the rest takes root
 	}
+	return append(out,
+		finding("mounts with mapped ids", checkIDMap("/"),
+			"needs Linux 5.19 or later and a root file system such as ext4, xfs or btrfs; inside another container use the process runtime"),
+		finding("overlay on the data directory", checkOverlay(dir),
+			"put the data directory on a disk file system such as ext4 or xfs"),
+	)
+}
+
+// checkQuickly looks at what costs nothing to look at.
+func checkQuickly() []Finding {
 	var root error
 	if os.Geteuid() != 0 {
 		root = errors.New("penstock does not run as root")
 	}
-	isRoot := need("root", "run it with sudo, or use the process runtime, which isolates nothing", root)
+	out := []Finding{finding("root", root, "run it with sudo, or use the process runtime, which isolates nothing")}
 	for _, p := range []struct{ program, pkg string }{{"runc", "runc"}, {"iptables", "iptables"}, {"iptables-restore", "iptables"}} {
 		_, err := exec.LookPath(p.program)
-		need(p.program, "apt-get install -y "+p.pkg, err)
+		out = append(out, finding(p.program, err, "apt-get install -y "+p.pkg))
 	}
 	_, err := cgtree.Root()
-	need("control groups", "mount -t cgroup2 none /sys/fs/cgroup/unified", err)
-	if isRoot {
-		need("mounts with mapped ids", "needs Linux 5.19 or later and a root file system such as ext4, xfs or btrfs; inside another container use the process runtime", checkIDMap("/"))
-		need("overlay on the data directory", "put the data directory on a disk file system such as ext4 or xfs", checkOverlay(dir))
-	}
-	return out
+	return append(out, finding("control groups", err, "mount -t cgroup2 none /sys/fs/cgroup/unified"))
+}
+
+func finding(name string, err error, hint string) Finding {
+	return Finding{Name: name, OK: err == nil, Err: err, Hint: hint}
 }
 
 func refuse(findings []Finding) error {

@@ -5,12 +5,14 @@ package sandbox
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,18 +39,49 @@ var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
 // rule is one rule in one of the tables' own chains that leads into ours.
 type rule struct{ table, chain, match string }
 
-func jumps(subnet netip.Prefix) []rule {
-	return []rule{
+func (n networks) jumps() []rule {
+	out := []rule{
 		{"filter", "INPUT", "-i " + interfacePrefix + "+ -j " + chainIn},
 		{"filter", "FORWARD", "-i " + interfacePrefix + "+ -j " + chainForward},
 		{"filter", "FORWARD", "-o " + interfacePrefix + "+ -j " + chainForward},
-		{"nat", "POSTROUTING", "-s " + subnet.Masked().String() + " -j " + chainNAT},
 	}
+	for _, s := range n.Subnets {
+		out = append(out, rule{"nat", "POSTROUTING", "-s " + s.Masked().String() + " -j " + chainNAT})
+	}
+	return out
+}
+
+// networks is what the rules are made of: that of all runtimes of the machine,
+// whose sandboxes share the chains.
+type networks struct {
+	Subnets []netip.Prefix // of the sandboxes
+	Deny    []netip.Prefix // destinations that are refused
+}
+
+// join adds what other has.
+func (n networks) join(other networks) networks {
+	return networks{Subnets: union(n.Subnets, other.Subnets), Deny: union(n.Deny, other.Deny)}
+}
+
+// covers says whether n has everything that other has.
+func (n networks) covers(other networks) bool {
+	all := n.join(other)
+	return len(all.Subnets) == len(n.Subnets) && len(all.Deny) == len(n.Deny)
+}
+
+func union(a, b []netip.Prefix) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range slices.Concat(a, b) {
+		if p = p.Masked(); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // rules is the input of iptables-restore --noflush that makes our chains what
 // they have to be. It says nothing about other chains.
-func rules(subnet netip.Prefix, deny []netip.Prefix) string {
+func (n networks) rules() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("*filter")
@@ -65,7 +98,7 @@ func rules(subnet netip.Prefix, deny []netip.Prefix) string {
 	for _, i := range localNetworks {
 		refuse("-o " + i)
 	}
-	for _, p := range append([]netip.Prefix{linkLocal, subnet.Masked()}, deny...) {
+	for _, p := range slices.Concat([]netip.Prefix{linkLocal}, n.Subnets, n.Deny) {
 		refuse("-d " + p.Masked().String())
 	}
 	line("-A %s -i %s+ -j ACCEPT", chainForward, interfacePrefix)
@@ -126,16 +159,14 @@ func ours(r rule, want []rule) bool {
 
 // firewall keeps the rules in place while sessions are open.
 type firewall struct {
-	subnet netip.Prefix
-	deny   []netip.Prefix
-
-	mu      sync.Mutex
-	checked time.Time // when the rules were last seen in place
+	own networks
+	mu  sync.Mutex
 }
 
-// rulesMark exists while the rules are in place. Whoever removes them removes
-// it first, holding the machine's lock and every slot free: so whoever holds a
-// slot and sees the mark may believe it.
+// rulesMark holds the networks whose rules are in place, and its time is when they were
+// last seen there. Whoever removes the rules removes it first, holding the
+// machine's lock while no slot is taken: so whoever holds a slot and sees the
+// mark may believe it.
 const rulesMark = machineDir + "/rules"
 
 // recheck is how long rules are believed to be in place: a firewall manager
@@ -146,30 +177,50 @@ const recheck = 30 * time.Second
 func (f *firewall) ensure(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.checked.IsZero() && time.Since(f.checked) < recheck && exists(rulesMark) {
+	if there, seen := inPlace(); time.Since(seen).Abs() < recheck && there.covers(f.own) {
 		return nil
 	}
+	return withMachineLock(ctx, func() error {
+		there, _ := inPlace()
+		return there.join(f.own).put(ctx)
+	})
+}
+
+// inPlace reads the mark.
+func inPlace() (n networks, seen time.Time) {
+	fi, err := os.Stat(rulesMark)
+	if err != nil || json.Unmarshal([]byte(readText(rulesMark)), &n) != nil {
+		return networks{}, time.Time{}
+	}
+	return n, fi.ModTime()
+}
+
+// put puts the rules in place. The caller holds the machine's lock.
+func (n networks) put(ctx context.Context) error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
 		return fmt.Errorf("allow forwarding: %w", err)
 	}
-	if _, err := iptables(ctx, rules(f.subnet, f.deny), "iptables-restore", "--noflush", "--wait=10"); err != nil {
+	if _, err := iptables(ctx, n.rules(), "iptables-restore", "--noflush", "--wait=10"); err != nil {
 		return fmt.Errorf("set firewall rules: %w", err)
 	}
 	saved, err := iptables(ctx, "", "iptables-save")
 	if err != nil {
 		return fmt.Errorf("read firewall rules: %w", err)
 	}
-	for _, r := range missingJumps(saved, jumps(f.subnet)) {
+	for _, r := range missingJumps(saved, n.jumps()) {
 		// A copy further down would do no harm, but nothing is to pile up.
 		_ = remove(ctx, r)
 		if _, err := iptables(ctx, "", "iptables", append([]string{"--wait=10", "-t", r.table, "-I", r.chain, "1"}, strings.Fields(r.match)...)...); err != nil {
 			return fmt.Errorf("set firewall rules: %w", err)
 		}
 	}
-	if err := os.WriteFile(rulesMark, nil, 0o600); err != nil {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(rulesMark, data, 0o600); err != nil {
 		return fmt.Errorf("note firewall rules: %w", err)
 	}
-	f.checked = time.Now()
 	return nil
 }
 
@@ -191,7 +242,8 @@ func (f *firewall) watch(ctx context.Context, log *slog.Logger) {
 
 // clearRules removes the rules. The caller holds the machine's lock and knows
 // that no sandbox is open.
-func clearRules(ctx context.Context, subnet netip.Prefix) error {
+func clearRules(ctx context.Context, own networks) error {
+	there, _ := inPlace()
 	if err := os.Remove(rulesMark); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -203,7 +255,7 @@ func clearRules(ctx context.Context, subnet netip.Prefix) error {
 		return fmt.Errorf("read firewall rules: %w", err)
 	}
 	var errs []error
-	for _, r := range jumps(subnet) {
+	for _, r := range there.join(own).jumps() {
 		// All copies, should there be several.
 		for range strings.Count(saved, "-A "+r.chain+" "+r.match+"\n") {
 			errs = append(errs, remove(ctx, r))

@@ -36,6 +36,12 @@ var validID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 func (r *Runtime) Open(ctx context.Context, spec exec.SessionSpec) (exec.Session, error) {
 	s, err := r.openSession(ctx, spec)
 	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, problem.ErrInvalid) && !errors.Is(err, problem.ErrExists) {
+			// Perhaps the machine has never been able to.
+			if reason := refuse(Check(r.o.Dir)); reason != nil {
+				return nil, reason
+			}
+		}
 		return nil, &problem.Error{Op: "open sandbox", Subject: spec.ID, Err: err, Hint: "penstock doctor"}
 	}
 	return s, nil
@@ -60,12 +66,12 @@ func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec) (_ *se
 	if err := s.claim(ctx); err != nil {
 		return nil, err
 	}
-	layer, under, err := r.base()
+	p, err := r.planned()
 	if err != nil {
 		return nil, err
 	}
 	fs := &rootfs{
-		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: layer, under: under,
+		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: p.Layer, under: p.Under,
 		scratch: s.scratch(), bundle: s.bundle(),
 		mounts: append([]exec.Mount{{Source: spec.Workspace, Target: spec.Workspace}}, spec.Mounts...),
 		files:  s.files(),

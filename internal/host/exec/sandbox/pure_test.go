@@ -131,7 +131,7 @@ func TestSlots(t *testing.T) {
 }
 
 func TestMissingJumps(t *testing.T) {
-	want := jumps(netip.MustParsePrefix("10.216.0.0/16"))
+	want := networks{Subnets: []netip.Prefix{netip.MustParsePrefix("10.216.0.0/16")}}.jumps()
 	ok := `*filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
@@ -165,7 +165,10 @@ COMMIT
 }
 
 func TestRules(t *testing.T) {
-	text := rules(netip.MustParsePrefix("10.216.0.0/16"), []netip.Prefix{netip.MustParsePrefix("10.214.0.0/16"), netip.MustParsePrefix("10.215.3.4/16")})
+	text := networks{
+		Subnets: []netip.Prefix{netip.MustParsePrefix("10.216.0.0/16")},
+		Deny:    []netip.Prefix{netip.MustParsePrefix("10.214.0.0/16"), netip.MustParsePrefix("10.215.0.0/16")},
+	}.rules()
 	accept := strings.Index(text, "-A PENSTOCK-CI-FORWARD -i pnci+ -j ACCEPT")
 	if accept < 0 {
 		t.Fatal("no egress")
@@ -178,6 +181,20 @@ func TestRules(t *testing.T) {
 	}
 	if strings.Contains(text, "-A INPUT") || strings.Contains(text, "-A FORWARD") || strings.Contains(text, ":INPUT") {
 		t.Error("the rules touch chains of others")
+	}
+}
+
+func TestNetworksJoin(t *testing.T) {
+	p := netip.MustParsePrefix
+	a := networks{Subnets: []netip.Prefix{p("10.216.0.0/16")}, Deny: []netip.Prefix{p("10.214.0.0/16")}}
+	b := networks{Subnets: []netip.Prefix{p("10.216.9.9/16")}, Deny: []netip.Prefix{p("10.215.0.0/16")}}
+	ab := a.join(b)
+	want := networks{Subnets: []netip.Prefix{p("10.216.0.0/16")}, Deny: []netip.Prefix{p("10.214.0.0/16"), p("10.215.0.0/16")}}
+	if d := cmp.Diff(want, ab, cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })); d != "" {
+		t.Error(d)
+	}
+	if a.covers(b) || !ab.covers(a) || !ab.covers(b) || (networks{}).covers(a) {
+		t.Error("covers is wrong")
 	}
 }
 

@@ -3,6 +3,7 @@
 package sandbox_test
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,6 +37,9 @@ func newRuntime(t *testing.T, change ...func(*sandbox.Options)) *sandbox.Runtime
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if _, err := r.Sweep(context.Background()); err != nil {
+			t.Errorf("sweep: %v", err)
+		}
 		if err := r.Close(); err != nil {
 			t.Errorf("close runtime: %v", err)
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +17,7 @@ import (
 )
 
 // Sweep removes every session of the machine whose owner is gone, and says how
-// many they were.
+// many they were. If then no session is left, what they shared goes too.
 func (r *Runtime) Sweep(ctx context.Context) (int, error) {
 	locks, err := filepath.Glob(filepath.Join(machineDir, "*", "*.lock"))
 	if err != nil {
@@ -43,6 +42,7 @@ func (r *Runtime) Sweep(ctx context.Context) (int, error) {
 			errs = append(errs, fmt.Errorf("remove session %s: %w", name, err))
 		}
 	}
+	errs = append(errs, removeUnused(ctx, r.firewall.own))
 	return swept, errors.Join(errs...)
 }
 
@@ -95,21 +95,29 @@ func removeControllers(name string) error {
 
 // removeUnused removes what all sandboxes of the machine share, if there is
 // none left: the firewall rules, the parent groups and the directories.
-func removeUnused(ctx context.Context, subnet netip.Prefix) error {
+func removeUnused(ctx context.Context, own networks) error {
 	return withMachineLock(ctx, func() error {
 		dirs, err := filepath.Glob(filepath.Join(machineDir, "*", "runc"))
 		if err != nil {
 			return err
 		}
 		for _, d := range dirs {
-			if os.Remove(d) == nil {
-				_ = os.Remove(filepath.Dir(d)) // else there are sessions
+			if os.Remove(d) != nil {
+				continue // there are sessions
 			}
+			plans, err := filepath.Glob(filepath.Join(filepath.Dir(d), "plan-*"))
+			if err != nil {
+				return err
+			}
+			for _, p := range plans {
+				_ = os.Remove(p) // else the directory stays, and that is all
+			}
+			_ = os.Remove(filepath.Dir(d))
 		}
 		if used, err := slotsInUse(); used || err != nil {
 			return err
 		}
-		errs := []error{clearRules(ctx, subnet)}
+		errs := []error{clearRules(ctx, own)}
 		parents, err := filepath.Glob("/sys/fs/cgroup/*/penstock-ci")
 		errs = append(errs, err)
 		for _, p := range append(parents, "/sys/fs/cgroup/penstock-ci") {
@@ -143,12 +151,4 @@ func slotsInUse() (bool, error) {
 		f.Close()
 	}
 	return false, nil
-}
-
-// Cleanup removes everything that sandboxes with these options left on the
-// machine, unless they are in use: "penstock down".
-func Cleanup(ctx context.Context, o Options) error {
-	r := newRuntime(o)
-	_, err := r.Sweep(ctx)
-	return errors.Join(err, r.Close())
 }

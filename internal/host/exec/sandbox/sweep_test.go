@@ -91,6 +91,9 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if left := traces(t, r, s); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
+	if _, err := r.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
 	if err := r.Close(); err != nil {
 		t.Error(err)
 	}
