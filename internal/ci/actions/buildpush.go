@@ -70,6 +70,9 @@ func (a buildPush) Run(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTags(b.Tags, s.Job().Repo); err != nil {
+		return err
+	}
 	work := filepath.Join(s.Job().Private, "build-"+id.New())
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return err

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -18,15 +19,20 @@ type stepLog struct {
 	f    *os.File
 	mask *masker
 	buf  bytes.Buffer
+	left int64 // bytes until the log is full
 	err  error // the first failed write
 }
+
+// maxLog bounds the log of one step, which is on the disk that everything else
+// here needs as well.
+const maxLog = 512 << 20
 
 func newStepLog(path string, mask *masker) (*stepLog, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return &stepLog{f: f, mask: mask}, nil
+	return &stepLog{f: f, mask: mask, left: maxLog}, nil
 }
 
 const logTime = "2006-01-02T15:04:05.0000000Z"
@@ -35,6 +41,9 @@ const logTime = "2006-01-02T15:04:05.0000000Z"
 func (l *stepLog) print(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.left <= 0 {
+		return
+	}
 	stamp := time.Now().UTC().Format(logTime)
 	l.buf.Reset()
 	for _, line := range strings.Split(text, "\n") {
@@ -42,6 +51,9 @@ func (l *stepLog) print(text string) {
 		l.buf.WriteByte(' ')
 		l.buf.WriteString(l.mask.mask(strings.TrimSuffix(line, "\r")))
 		l.buf.WriteByte('\n')
+	}
+	if l.left -= int64(l.buf.Len()); l.left <= 0 {
+		fmt.Fprintf(&l.buf, "%s ##[warning]This log is longer than %d MiB. What follows is not kept.\n", stamp, maxLog>>20)
 	}
 	if _, err := l.f.Write(l.buf.Bytes()); err != nil && l.err == nil {
 		l.err = err

@@ -8,6 +8,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
@@ -48,7 +49,14 @@ func (s *Service) takePushes(ctx context.Context) error {
 				s.Log.Error("push event cannot be read", "event", e.ID, "error", err)
 			}
 			planned, err := s.plan(ctx, e.ID, push)
-			if err != nil {
+			switch {
+			case err == nil:
+			case ctx.Err() == nil && s.hopeless(e.Seq):
+				// One repository that cannot be read must not keep all others
+				// from having runs.
+				s.Log.Error("push starts no runs: its repository cannot be read", "repo", push.Repo, "event", e.ID, "error", err)
+				planned = nil
+			default:
 				return fmt.Errorf("plan runs of push to %s: %w", push.Repo, err)
 			}
 			failpoint.Hit("ci.runs.created.before")
@@ -59,6 +67,22 @@ func (s *Service) takePushes(ctx context.Context) error {
 		}
 	}
 }
+
+// patience is how long the reading of one push is tried.
+const patience = time.Minute
+
+// hopeless says whether the push at seq has failed to be read for so long that
+// trying again makes no sense.
+func (s *Service) hopeless(seq int64) bool {
+	if s.failing.seq != seq {
+		s.failing.seq, s.failing.since = seq, s.Now()
+	}
+	return s.Now().Sub(s.failing.since) >= patience
+}
+
+// maxTags is up to how many tags of one push start runs, as on GitHub: a
+// repository that moves here with all its tags starts none.
+const maxTags = 3
 
 // planned is a run that is about to be written.
 type planned struct {
@@ -75,15 +99,26 @@ func (s *Service) plan(ctx context.Context, eventID string, push event.Push) ([]
 		s.Log.Info("push by a job starts no runs", "repo", push.Repo, "actor", push.Actor)
 		return nil, nil
 	}
+	tags := 0
+	for _, u := range push.Updates {
+		if strings.HasPrefix(u.Ref, "refs/tags/") {
+			tags++
+		}
+	}
+	if tags > maxTags {
+		s.Log.Info("push of many tags starts no runs for them", "repo", push.Repo, "tags", tags)
+	}
 	var out []planned
 	for _, u := range push.Updates {
-		if u.After == event.ZeroCommit || !strings.HasPrefix(u.Ref, "refs/heads/") && !strings.HasPrefix(u.Ref, "refs/tags/") {
+		isTag := strings.HasPrefix(u.Ref, "refs/tags/")
+		if u.After == event.ZeroCommit || !isTag && !strings.HasPrefix(u.Ref, "refs/heads/") || isTag && tags > maxTags {
 			continue
 		}
 		runs, err := s.planUpdate(ctx, eventID, push, u)
-		if errors.Is(err, problem.ErrNotFound) {
-			// The repository or the commit is gone again: there is nothing to run.
-			s.Log.Warn("push without its commit", "repo", push.Repo, "ref", u.Ref, "error", err)
+		if errors.Is(err, problem.ErrNotFound) || errors.Is(err, problem.ErrInvalid) {
+			// The repository or the commit is gone again, or is beyond what is
+			// read at all: there is nothing to run.
+			s.Log.Warn("push without a readable commit", "repo", push.Repo, "ref", u.Ref, "error", err)
 			continue
 		}
 		if err != nil {
@@ -121,10 +156,13 @@ func (s *Service) planUpdate(ctx context.Context, eventID string, push event.Pus
 		}
 		file := path.Join(workflowDir, name)
 		src, err := s.Source.ReadFile(ctx, push.Repo, u.After, file)
-		if err != nil {
+		if err != nil && !errors.Is(err, problem.ErrInvalid) {
 			return nil, err
 		}
 		w, findings := workflow.Parse(file, src)
+		if err != nil { // larger than is read at all
+			w, findings = nil, []workflow.Finding{{Path: file, Message: err.Error()}}
+		}
 		if w != nil && w.On.Push.NeedsPaths() && !pathsRead {
 			if change.Paths, change.Known, err = s.paths(ctx, push.Repo, u); err != nil {
 				return nil, err
@@ -145,7 +183,7 @@ func (s *Service) paths(ctx context.Context, repo string, u event.RefUpdate) ([]
 		return nil, false, nil
 	}
 	paths, err := s.Source.ChangedPaths(ctx, repo, u.Before, u.After)
-	if errors.Is(err, problem.ErrNotFound) {
+	if errors.Is(err, problem.ErrNotFound) || errors.Is(err, problem.ErrInvalid) { // gone, or too many
 		return nil, false, nil
 	}
 	return paths, err == nil, err

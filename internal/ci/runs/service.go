@@ -73,6 +73,10 @@ type Service struct {
 	mu      sync.Mutex
 	running map[int64]bool // jobs watched, by id
 	watch   sync.WaitGroup
+	failing struct { // the push that cannot be read; used by Run only
+		seq   int64
+		since time.Time
+	}
 }
 
 // New prepares the tables and directories.
