@@ -10,10 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
@@ -88,6 +90,7 @@ func (w *watcher) session(parent context.Context, id string) error {
 	slices := newObjects[*discoveryv1.EndpointSlice](changed)
 	ingresses := newObjects[*networkingv1.Ingress](changed)
 	w.state.watching("syncing", "")
+	quiet := klog.NewContext(ctx, logr.FromSlogHandler(demoted{w.log.Handler()}))
 	for _, r := range []struct {
 		name  string
 		lw    *cache.ListWatch
@@ -99,7 +102,7 @@ func (w *watcher) session(parent context.Context, id string) error {
 		{"ingresses", c.ingresses, &networkingv1.Ingress{}, ingresses},
 	} {
 		reflector := newReflector(r.name, &observed{ListWatch: r.lw, seen: w.seen}, r.kind, r.store, w.log)
-		wg.Go(func() { reflector.RunWithContext(ctx) })
+		wg.Go(func() { reflector.RunWithContext(quiet) })
 	}
 	status := newStatusWriter(c, w.status, w.log)
 	wg.Go(func() { status.run(ctx) })
