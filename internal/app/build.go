@@ -1,21 +1,15 @@
 package app
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/cli"
 	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/node"
 	"github.com/penstock-dev/penstock/internal/supply/build"
 )
 
@@ -31,7 +25,7 @@ func openBuilder(g *cli.Globals) (cli.Builder, error) {
 	}
 	return build.New(build.Options{
 		Socket:    m.BuildSocket(),
-		Importer:  nodeImages{m.NodeSocket()},
+		Importer:  nodeImages{node.New(m.NodeSocket())},
 		GitToken:  func(remote string) string { return tokenFor(remote, g.Server, m.DataDir()) },
 		StartWait: cliBuilderWait,
 		Log:       g.Log(),
@@ -57,33 +51,4 @@ func tokenFor(remote, server, dataDir string) string {
 		return "" // git says that it may not, which is what matters
 	}
 	return strings.TrimSpace(string(b))
-}
-
-// nodeImages puts images into the node through its control socket.
-type nodeImages struct{ socket string }
-
-// ImportImage takes an OCI layout or docker archive as tar.
-func (n nodeImages) ImportImage(ctx context.Context, name string, r io.Reader) error {
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", n.socket)
-	}}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node/v1/images?name="+url.QueryEscape(name), r)
-	if err != nil {
-		return fmt.Errorf("import image: %w", err)
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		if _, ok := errors.AsType[*net.OpError](err); ok {
-			return &problem.Error{Op: "import image", Subject: name, Err: err, Hint: "penstock status shows whether the node runs; penstock up starts it"}
-		}
-		return fmt.Errorf("import image: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode/100 != 2 {
-		b, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // the status says enough
-		return fmt.Errorf("import image: the node answers %s: %s", resp.Status, strings.TrimSpace(string(b)))
-	}
-	return nil
 }

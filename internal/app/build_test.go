@@ -85,6 +85,7 @@ func (i *imageTaker) serve(t *testing.T, socket string) {
 			i.names = map[string]bool{}
 		}
 		i.names[r.URL.Query().Get("name")] = true
+		_, _ = io.WriteString(w, "[]")
 	})}
 	go func() { _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close() })

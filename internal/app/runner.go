@@ -2,13 +2,10 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +17,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/exec"
 	"github.com/penstock-dev/penstock/internal/host/exec/process"
 	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/node"
 	"github.com/penstock-dev/penstock/internal/supply/build"
 )
 
@@ -45,7 +43,7 @@ func newRunner(g *cli.Globals) *cobra.Command {
 			}
 			o := runner.Options{
 				Dir: jobdir.Dir(dir), Lock: lock, Log: log, Tools: filepath.Join(m.DataDir(), "ci", "tools"),
-				Actions: actions.New(imageBuilder{build.New(build.Options{Socket: m.BuildSocket(), Importer: nodeImages{m.NodeSocket()}, Log: log})}),
+				Actions: actions.New(imageBuilder{build.New(build.Options{Socket: m.BuildSocket(), Importer: nodeImages{node.New(m.NodeSocket())}, Log: log})}),
 			}
 			if err := chooseRuntime(&o, where, listen, m.DataDir(), log); err != nil {
 				return err
@@ -113,100 +111,4 @@ func (s sandboxSession) Close() error {
 		return err
 	}
 	return s.close()
-}
-
-// imageBuilder builds images for docker/build-push-action.
-type imageBuilder struct{ builder *build.Builder }
-
-func (b imageBuilder) Build(ctx context.Context, r actions.Build, log func(line string)) (actions.Built, error) {
-	req := build.Request{
-		Context: r.Context, Dockerfile: r.Dockerfile, Target: r.Target, Args: r.Args, Labels: r.Labels, Platforms: r.Platforms,
-		Tags: r.Tags, NoCache: r.NoCache, Pull: r.Pull, Outputs: []build.Output{{Type: build.OutputNode}},
-	}
-	if len(r.Tags) == 0 {
-		req.Outputs = []build.Output{{Type: build.OutputCacheOnly}}
-	}
-	for id, v := range r.Secrets {
-		req.Secrets = append(req.Secrets, build.Secret{ID: id, Value: v})
-	}
-	var err error
-	if req.CacheFrom, err = caches(r.CacheFrom); err != nil {
-		return actions.Built{}, err
-	}
-	if req.CacheTo, err = caches(r.CacheTo); err != nil {
-		return actions.Built{}, err
-	}
-	out := &lineWriter{emit: log}
-	display, err := build.NewDisplay(out, build.DisplayPlain)
-	if err != nil {
-		return actions.Built{}, err
-	}
-	req.Progress = display.Update
-	res, err := b.builder.Build(ctx, req)
-	if derr := display.Close(); err == nil {
-		err = derr
-	}
-	out.flush()
-	if err != nil {
-		return actions.Built{}, err
-	}
-	meta, err := json.Marshal(res.Metadata)
-	if err != nil {
-		return actions.Built{}, fmt.Errorf("encode metadata: %w", err)
-	}
-	return actions.Built{ImageID: res.ConfigDigest, Digest: res.Digest, Metadata: meta}, nil
-}
-
-// caches reads what buildx takes: "type=registry,ref=…", or a reference alone.
-func caches(list []string) ([]build.Cache, error) {
-	var out []build.Cache
-	for _, text := range list {
-		c := build.Cache{Type: "registry", Attrs: map[string]string{}}
-		if !strings.Contains(text, "=") {
-			c.Attrs["ref"] = text
-			out = append(out, c)
-			continue
-		}
-		for _, kv := range strings.Split(text, ",") {
-			k, v, ok := strings.Cut(strings.TrimSpace(kv), "=")
-			switch {
-			case !ok:
-				return nil, fmt.Errorf("cache '%s': '%s' is not KEY=VALUE: %w", text, kv, problem.ErrInvalid)
-			case k == "type":
-				c.Type = v
-			default:
-				c.Attrs[k] = v
-			}
-		}
-		out = append(out, c)
-	}
-	return out, nil
-}
-
-// lineWriter hands on whole lines.
-type lineWriter struct {
-	part strings.Builder
-	emit func(line string)
-}
-
-var _ io.Writer = (*lineWriter)(nil)
-
-func (w *lineWriter) Write(p []byte) (int, error) {
-	n := len(p)
-	for {
-		line, rest, ok := strings.Cut(string(p), "\n")
-		w.part.WriteString(line)
-		if !ok {
-			return n, nil
-		}
-		w.flush()
-		p = []byte(rest)
-	}
-}
-
-func (w *lineWriter) flush() {
-	if w.part.Len() > 0 {
-		w.emit(w.part.String())
-		w.part.Reset()
-	}
 }

@@ -45,6 +45,9 @@ func resolve(ctx context.Context, r Request, work *workspace, token func(string)
 		return fail(err)
 	}
 	in.key = key
+	if r.ContextKey != "" {
+		in.key = r.ContextKey
+	}
 	if in.mounts["context"], err = fsutil.NewFS(dir); err != nil {
 		return fail(fmt.Errorf("open context: %w", err))
 	}

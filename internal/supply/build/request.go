@@ -19,6 +19,10 @@ type Request struct {
 	// Context is a directory, or a Git reference:
 	// http(s)://host/repo.git[#ref[:subdirectory]].
 	Context string
+	// ContextKey stands for the context between builds: of one that the
+	// builder has seen under this key, only what changed is sent. Default is
+	// the Context.
+	ContextKey string
 	// Dockerfile is a path: for a directory as the context, one of this
 	// machine; for a Git reference, one inside it. Default "Dockerfile".
 	Dockerfile string
