@@ -365,9 +365,6 @@ metadata: {name: c, namespace: crd-other}
 `)
 	w.application("crd", automated("o/crd", "app", "crd"))
 	w.becomes("crd", commit, "Synced", "Healthy")
-	// Kind and objects go; the definition is nobody's to prune.
-	second := w.push("o/crd", configMap("a", "1"))
-	w.becomes("crd", second, "Synced", "Healthy")
 }
 
 // app-of-apps, and deletion that cascades.
