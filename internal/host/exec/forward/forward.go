@@ -19,10 +19,8 @@ const dialTimeout = 10 * time.Second
 
 // Forwards are the listeners and connections of one session.
 type Forwards struct {
-	log    *slog.Logger
-	ctx    context.Context // ends the dials; set once, by New
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	log *slog.Logger
+	wg  sync.WaitGroup
 
 	mu     sync.Mutex
 	closed bool
@@ -31,8 +29,7 @@ type Forwards struct {
 
 // New makes an empty set.
 func New(log *slog.Logger) *Forwards {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &Forwards{log: log, ctx: ctx, cancel: cancel, open: map[io.Closer]bool{}}
+	return &Forwards{log: log, open: map[io.Closer]bool{}}
 }
 
 // TCP accepts on l and carries each connection to addr, until Close.
@@ -58,18 +55,18 @@ func (f *Forwards) TCPTo(l net.Listener, dial func(context.Context) (net.Conn, e
 				}
 				continue
 			}
-			f.wg.Go(func() { f.carry(c, dial) })
+			f.wg.Go(func() { f.carry(ctx, c, dial) })
 		}
 	})
 }
 
-func (f *Forwards) carry(inside net.Conn, dial func(context.Context) (net.Conn, error)) {
+func (f *Forwards) carry(ctx context.Context, inside net.Conn, dial func(context.Context) (net.Conn, error)) {
 	defer inside.Close()
 	if !f.add(inside) {
 		return
 	}
 	defer f.remove(inside)
-	outside, err := dial(f.ctx)
+	outside, err := dial(ctx)
 	if err != nil {
 		f.log.Debug("dial forwarded connection", "on", inside.LocalAddr(), "error", err)
 		return
@@ -97,17 +94,31 @@ func pipe(dst, src net.Conn) {
 	}
 }
 
-// Serve runs f until Close, which first closes c and ends ctx. It reports
-// whether there is still time for that; if not, c is closed.
-func (f *Forwards) Serve(c io.Closer, serve func(ctx context.Context)) bool {
-	if !f.add(c) {
-		return false
+// Serve runs serve until Close, which first closes c and ends ctx. After Close
+// it only closes c.
+func (f *Forwards) Serve(c io.Closer, serve func(ctx context.Context)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		c.Close()
+		return
 	}
-	f.wg.Go(func() {
+	ctx, cancel := context.WithCancel(context.Background())
+	end := &ending{cancel}
+	f.open[c], f.open[end] = true, true
+	f.wg.Go(func() { // under the lock: Close is not waiting yet
+		defer f.remove(end)
 		defer f.remove(c)
-		serve(f.ctx)
+		serve(ctx)
 	})
-	return true
+}
+
+// ending cancels a context when it is closed.
+type ending struct{ cancel context.CancelFunc }
+
+func (e *ending) Close() error {
+	e.cancel()
+	return nil
 }
 
 // add remembers what Close has to close. It says no when closing has begun,
@@ -132,7 +143,6 @@ func (f *Forwards) remove(c io.Closer) {
 
 // Close ends everything and waits for it.
 func (f *Forwards) Close() {
-	f.cancel()
 	f.mu.Lock()
 	f.closed = true
 	for c := range f.open {

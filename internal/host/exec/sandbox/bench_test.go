@@ -5,7 +5,9 @@ package sandbox_test
 import (
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/host/exec"
 	"github.com/penstock-dev/penstock/internal/host/exec/process"
@@ -17,6 +19,8 @@ func BenchmarkEmptySession(b *testing.B) {
 	for _, rt := range runtimes(b) {
 		b.Run(rt.Name(), func(b *testing.B) {
 			ws := b.TempDir()
+			before := cpu(b)
+			defer func() { b.ReportMetric(float64((cpu(b)-before).Microseconds())/1000/float64(b.N), "cpu-ms/op") }()
 			for i := range b.N {
 				s, err := rt.Open(b.Context(), exec.SessionSpec{ID: fmt.Sprintf("bench-%d-%d", os.Getpid(), i), Workspace: ws})
 				if err != nil {
@@ -49,6 +53,21 @@ func BenchmarkCommand(b *testing.B) {
 			b.StopTimer()
 		})
 	}
+}
+
+// cpu is what this process and those it has waited for have used. The agent is
+// waited for by nobody here, so its start is not in it.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if err := syscall.Getrusage(who, &u); err != nil {
+			b.Fatal(err)
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	return sum
 }
 
 func runtimes(b *testing.B) []exec.Runtime {

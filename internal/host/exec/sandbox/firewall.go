@@ -248,7 +248,7 @@ func clearRules(ctx context.Context, own networks) error {
 		return err
 	}
 	if _, err := exec.LookPath("iptables-save"); err != nil {
-		return nil // then there are no rules of ours either
+		return nil //nolint:nilerr // then there are no rules of ours either
 	}
 	saved, err := iptables(ctx, "", "iptables-save")
 	if err != nil {

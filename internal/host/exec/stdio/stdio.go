@@ -48,7 +48,7 @@ func New(cmd exec.Command, owner *sync.WaitGroup, done <-chan struct{}) (s *Stre
 	defer func() {
 		if err != nil {
 			s.Given()
-			s.Finish()
+			err = errors.Join(err, s.Finish())
 		}
 	}()
 	if cmd.Stdin == nil {

@@ -31,9 +31,9 @@ func init() {
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "sandbox agent:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is a main
 	}
-	os.Exit(0)
+	os.Exit(0) //nolint:forbidigo // this is a main
 }
 
 func run() error {
@@ -67,7 +67,7 @@ func run() error {
 	for {
 		m, files, err := wire.Receive(c)
 		if err != nil {
-			return nil // the host is gone, or speaks no sense any more
+			return nil //nolint:nilerr // the host is gone: that is how we end
 		}
 		a.handle(m, files)
 	}

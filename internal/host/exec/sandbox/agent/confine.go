@@ -55,12 +55,14 @@ func confine() error {
 		pid     int32
 	}{version: capVersion3}
 	var data [2]struct{ effective, permitted, inheritable uint32 }
+	//nolint:gosec // structures of the kernel, as capget(2) has them
 	if _, _, e := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data[0])), 0); e != 0 {
 		return fmt.Errorf("read capabilities: %w", e)
 	}
 	for _, set := range []*uint32{&data[0].effective, &data[0].permitted, &data[0].inheritable} {
 		*set &^= 1 << capSysResource
 	}
+	//nolint:gosec // as above
 	if _, _, e := drop(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&data[0])), 0); e != 0 {
 		return fmt.Errorf("drop resource capability: %w", e)
 	}
