@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/net/netutil"
 
 	"github.com/penstock-dev/penstock/internal/base/bus"
 	"github.com/penstock-dev/penstock/internal/base/event"
@@ -141,6 +142,10 @@ func readyz(rooms []room) http.Handler {
 // contexts end, which closes streams that never end by themselves.
 const drain = 10 * time.Second
 
+// maxConnections bounds the connections of all clients, so that descriptors
+// are left for the store and for git. Others wait.
+const maxConnections = 4096
+
 // serveHTTP serves h on l until ctx is done and then lets requests finish.
 func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
 	requests, hurry := context.WithCancel(context.WithoutCancel(ctx))
@@ -154,7 +159,7 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(l) }()
+	go func() { ended <- srv.Serve(netutil.LimitListener(l, maxConnections)) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve: %w", err)

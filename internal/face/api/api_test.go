@@ -227,6 +227,30 @@ func TestASlowBodyIsRefused(t *testing.T) {
 	}
 }
 
+// TestAStreamThatEndsInSilenceIsWhole has a handler with a deadline of its own,
+// which passes before it returns.
+func TestAStreamThatEndsInSilenceIsWhole(t *testing.T) {
+	url, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		c := http.NewResponseController(w)
+		if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.WriteString(w, "last line\n")
+		if err := c.Flush(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}))
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); string(b) != "last line\n" || err != nil {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 func TestAPanicIsAnAnswerAndALogLineWithoutSecrets(t *testing.T) {
 	url, log := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("boom") }))
 	req, err := http.NewRequest("GET", url+"/x?access_token=s3cret", nil)

@@ -35,6 +35,9 @@ func Front(h http.Handler, log *slog.Logger) http.Handler {
 			log.Debug("request", "request", request, "method", r.Method, "path", r.URL.Path, "status", max(f.code, http.StatusOK), "bytes", f.bytes, "took", time.Since(start))
 		}()
 		h.ServeHTTP(f, r)
+		// A stream that was silent at the end has let its deadline pass; what
+		// net/http still writes is the end mark.
+		_ = f.ctl.SetWriteDeadline(time.Now().Add(writeTime))
 	})
 }
 

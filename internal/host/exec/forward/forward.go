@@ -17,6 +17,10 @@ import (
 // dialTimeout bounds how long the host's side of a forward may take.
 const dialTimeout = 10 * time.Second
 
+// maxConnections bounds those that one forward carries at a time. Others wait,
+// so that one session cannot use up the descriptors of what it reaches.
+const maxConnections = 256
+
 // Forwards are the listeners and connections of one session.
 type Forwards struct {
 	log *slog.Logger
@@ -40,8 +44,14 @@ func (f *Forwards) TCP(l net.Listener, addr string) {
 
 // TCPTo is like TCP for whatever dial connects to.
 func (f *Forwards) TCPTo(l net.Listener, dial func(context.Context) (net.Conn, error)) {
+	places := make(chan struct{}, maxConnections)
 	f.Serve(l, func(ctx context.Context) {
 		for {
+			select {
+			case places <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
 			c, err := l.Accept()
 			if errors.Is(err, net.ErrClosed) {
 				return
@@ -53,9 +63,13 @@ func (f *Forwards) TCPTo(l net.Listener, dial func(context.Context) (net.Conn, e
 					return
 				case <-time.After(50 * time.Millisecond):
 				}
+				<-places
 				continue
 			}
-			f.wg.Go(func() { f.carry(ctx, c, dial) })
+			f.wg.Go(func() {
+				defer func() { <-places }()
+				f.carry(ctx, c, dial)
+			})
 		}
 	})
 }
