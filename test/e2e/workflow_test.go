@@ -5,7 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,9 +56,20 @@ func TestE2EInstallInSandbox(t *testing.T) {
 	online := exec.CommandContext(t.Context(), "getent", "hosts", "deb.debian.org").Run() == nil
 	src := t.TempDir()
 	write(t, src, ".github/workflows/install.yml", strings.Replace(installWorkflow, "jobs:", fmt.Sprintf("env:\n  ONLINE: %v\njobs:", online), 1))
-	p.push(t, "e2e/install", src)
+	f := &faults{Platform: p}
+	p.Run(t, "repo", "create", "e2e/install")
+	f.begin(t, src, "e2e/install")
+	f.Git(t, src, "push", "-q", "origin", "main")
 
-	r := p.finishedRun(t, "e2e/install", 5*time.Minute)
+	var r ciRun
+	Eventually(t, 5*time.Minute, "the run ends", func(context.Context) error {
+		all := f.runs(t, "e2e/install")
+		if len(all) == 0 || all[0].Status != "completed" {
+			return fmt.Errorf("runs: %+v", all)
+		}
+		r = all[0]
+		return nil
+	})
 	log := p.Run(t, "ci", "logs", fmt.Sprint(r.ID))
 	if r.Conclusion != "success" {
 		t.Fatalf("run ended as %s: %s\n%s", r.Conclusion, r.Message, log)
@@ -90,48 +100,6 @@ func packages(t *testing.T) string {
 	return string(out)
 }
 
-// stagesDockerfile has two stages and a cache mount; its base image comes from
-// the host's static busybox.
-const stagesDockerfile = `FROM scratch AS base
-COPY busybox /bin/busybox
-COPY busybox /bin/sh
-FROM base AS compile
-ARG WORD=none
-RUN --mount=type=cache,target=/cache /bin/busybox sh -ec 'echo x >> /cache/runs; /bin/busybox wc -l < /cache/runs > /runs; echo "$WORD" > /word'
-FROM scratch
-COPY --from=base /bin/busybox /bin/busybox
-COPY --from=compile /runs /word /www/
-ENTRYPOINT ["/bin/busybox", "cat", "/www/runs", "/www/word"]
-`
-
-func TestE2EBuildStages(t *testing.T) {
-	p := NewPlatform(t)
-	p.Up(t)
-	src := t.TempDir()
-	write(t, src, "Dockerfile", stagesDockerfile)
-	b, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(src, "busybox"), b, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	const image = "penstock.localhost:7080/e2e/stages"
-	for i, word := range []string{"one", "two", "two"} {
-		out := p.Run(t, "build", "--progress", "plain", "--build-arg", "WORD="+word, "-t", fmt.Sprintf("%s:%d", image, i), src)
-		t.Log(out)
-	}
-	k := p.clientset(t)
-	// The cache mount was kept between the first two builds, and the third
-	// took its step from the cache.
-	for i, want := range []string{"1\none", "2\ntwo", "2\ntwo"} {
-		name := fmt.Sprintf("stages-%d", i)
-		if got := strings.TrimSpace(runPod(t, k, name, fmt.Sprintf("%s:%d", image, i))); got != want {
-			t.Errorf("image %d says %q, want %q", i, got, want)
-		}
-	}
-}
-
 // write creates a file below dir.
 func write(t testing.TB, dir, name, content string) {
 	t.Helper()
@@ -142,37 +110,4 @@ func write(t testing.TB, dir, name, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// push creates repo and pushes everything in dir to its main branch.
-func (p *Platform) push(t testing.TB, repo, dir string) {
-	t.Helper()
-	p.Run(t, "repo", "create", repo)
-	p.Git(t, dir, "init", "-q")
-	p.Git(t, dir, "add", "-A")
-	p.Git(t, dir, "commit", "-q", "-m", "first")
-	p.Git(t, dir, "push", "-q", "http://penstock.localhost:7080/git/"+repo+".git", "HEAD:main")
-}
-
-type endedRun struct {
-	ID                          int64
-	Status, Conclusion, Message string
-}
-
-// finishedRun waits for the newest run of repo to end.
-func (p *Platform) finishedRun(t testing.TB, repo string, timeout time.Duration) endedRun {
-	t.Helper()
-	var list []endedRun
-	Eventually(t, timeout, "the run ends", func(context.Context) error {
-		list = nil
-		p.JSON(t, &list, "ci", "list", "--repo", repo)
-		if len(list) == 0 {
-			return fs.ErrNotExist
-		}
-		if list[0].Status != "completed" {
-			return fmt.Errorf("run %d is %s", list[0].ID, list[0].Status)
-		}
-		return nil
-	})
-	return list[0]
 }
