@@ -123,12 +123,30 @@ func bridge(p Plan, owner string) error {
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("bring up %s: %w", p.Bridge, err)
 	}
+	if err := serviceRoute(p, link); err != nil {
+		return err
+	}
 	// Router advertisements from inside a Pod must not configure the machine.
 	err = sysctl("net/ipv6/conf/"+p.Bridge+"/accept_ra", "0")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no IPv6 here
 	}
 	return err
+}
+
+// serviceRoute lets this machine's own programs reach Services without a
+// default route (a laptop without a network): before the packet filter can
+// translate a Service's address, the kernel must find some way to it. With a
+// default route it also keeps addresses of no Service from leaving the machine.
+func serviceRoute(p Plan, bridge netlink.Link) error {
+	r := &netlink.Route{
+		LinkIndex: bridge.Attrs().Index, Scope: netlink.SCOPE_LINK, Src: p.Node.AsSlice(),
+		Dst: &net.IPNet{IP: p.Services.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Services.Bits(), 32)},
+	}
+	if err := netlink.RouteReplace(r); err != nil {
+		return fmt.Errorf("route Services through %s: %w", p.Bridge, err)
+	}
+	return nil
 }
 
 func sysctl(name, value string) error {
