@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // The files through which a step speaks to the runner, by the name under which
@@ -130,11 +132,16 @@ func (c *commandFiles) read(file string, limit int64) (string, error) {
 	if fi.Size() > limit {
 		return "", fmt.Errorf("the content of %s is larger than %d bytes", file, limit)
 	}
-	f, err := c.root.Open(c.name(file))
+	// What a background process of the step puts here meanwhile must not keep
+	// us waiting, as a pipe would.
+	f, err := c.root.OpenFile(c.name(file), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
+	if fi, err = f.Stat(); err != nil || !fi.Mode().IsRegular() {
+		return "", fmt.Errorf("the file of %s is not a regular file any more", file)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, limit))
 	return string(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), err
 }

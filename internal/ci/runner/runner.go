@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/engine"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
@@ -273,9 +274,16 @@ func (j *job) mounts() []exec.Mount {
 
 var notInID = regexp.MustCompile(`[^a-z0-9-]+`)
 
+// sessionID is the job's id as far as a session's id can say it. What it cannot
+// say becomes a digest: the jobs a_b and a-b of one run are not the same.
 func sessionID(jobID string) string {
-	id := notInID.ReplaceAllString(strings.ToLower(jobID), "-")
-	return id[:min(len(id), 40)]
+	const most = 40
+	s := notInID.ReplaceAllString(strings.ToLower(jobID), "-")
+	if s == jobID && len(s) <= most {
+		return s
+	}
+	digest := "-" + id.Of(jobID)[:12]
+	return s[:min(len(s), most-len(digest))] + digest
 }
 
 // addSecrets makes the secrets context and masks what is in it.
