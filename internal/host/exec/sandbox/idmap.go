@@ -145,19 +145,20 @@ func newUserNamespace(m idmap) (*os.File, error) {
 	return f, nil
 }
 
-// detached returns a private, idmapped clone of the mount at path (without the
-// mounts below it), not yet attached anywhere.
+// detached returns a private clone of the mount at path (without the mounts
+// below it), with its ids mapped unless userns is nil, not yet attached
+// anywhere.
 func detached(path string, userns *os.File, attrs uint64) (int, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return -1, fmt.Errorf("clone mount %s: %w", path, err)
 	}
-	err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{
-		Attr_set:    unix.MOUNT_ATTR_IDMAP | attrs,
-		Propagation: unix.MS_PRIVATE,
-		Userns_fd:   uint64(userns.Fd()),
-	})
-	if err != nil {
+	attr := unix.MountAttr{Attr_set: attrs, Propagation: unix.MS_PRIVATE}
+	if userns != nil {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(userns.Fd())
+	}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("map ids of mount %s: %w", path, err)
 	}

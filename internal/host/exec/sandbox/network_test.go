@@ -23,13 +23,15 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
 )
 
-// The addresses of another machine, of networks for benchmarks and of a
-// cloud's metadata service.
-const (
-	allowedAddr = "198.18.77.2"
-	deniedAddr  = "198.18.78.2"
-	metadata    = "169.254.169.254"
-	hostSide    = "198.18.77.1"
+// Addresses of another machine, in networks that are set aside for benchmarks
+// and for links (where clouds have their metadata service). They differ between
+// test processes that run side by side.
+var (
+	third       = os.Getpid() % 250
+	hostSide    = fmt.Sprintf("198.18.%d.1", third)
+	allowedAddr = fmt.Sprintf("198.18.%d.2", third)
+	deniedAddr  = fmt.Sprintf("198.19.%d.2", third)
+	metadata    = fmt.Sprintf("169.254.%d.254", third)
 )
 
 // otherMachine makes a network namespace that stands for another machine: it
@@ -103,7 +105,7 @@ func get(t *testing.T, s exec.Session, hostport string) (string, bool) {
 }
 
 func TestNetwork(t *testing.T) {
-	r := newRuntime(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{netip.MustParsePrefix("198.18.78.0/24")} })
+	r := newRuntime(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{netip.MustParsePrefix("198.19.0.0/16")} })
 	otherMachine(t)
 
 	// A service of the host, on all its addresses.

@@ -73,9 +73,9 @@ func (r *rootfs) release() {
 // mounted below it.
 func (r *rootfs) overlays() []string { return append([]string{"/"}, r.under...) }
 
-func (r *rootfs) dir(kind string, i int) string {
-	return filepath.Join(r.scratch, fmt.Sprintf("%s%d", kind, i))
-}
+func (r *rootfs) dir(kind string, i int) string { return filepath.Join(r.scratch, layerDir(kind, i)) }
+
+func layerDir(kind string, i int) string { return fmt.Sprintf("%s%d", kind, i) }
 
 // file puts a file of the sandbox's root into the upper layer.
 func (r *rootfs) file(p, content string) error {
@@ -118,12 +118,15 @@ func (r *rootfs) mount() error {
 	if err := r.layer.write(base, r.base, r.mapped); err != nil {
 		return err
 	}
+	// The options of an overlay are one text; a name of ours has nothing in it
+	// that would have to be escaped.
+	scratch := filepath.Join(lower, "scratch")
+	if err := attachDir(r.scratch, scratch, nil, 0); err != nil {
+		return err
+	}
 	for i, p := range r.overlays() {
 		host := filepath.Join(lower, fmt.Sprintf("host%d", i))
-		if err := os.Mkdir(host, 0o700); err != nil {
-			return err
-		}
-		if err := attachDir(p, host, userns); err != nil {
+		if err := attachDir(p, host, userns, unix.MOUNT_ATTR_RDONLY); err != nil {
 			return err
 		}
 		layers := host
@@ -131,7 +134,7 @@ func (r *rootfs) mount() error {
 			layers = over + ":" + host
 		}
 		// Nothing in a sandbox outlives it, so nothing needs to reach the disk.
-		opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile,xino=off", layers, r.dir("upper", i), r.dir("work", i))
+		opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s,volatile,xino=off", layers, filepath.Join(scratch, layerDir("upper", i)), filepath.Join(scratch, layerDir("work", i)))
 		if err := unix.Mount("overlay", filepath.Join(root, p), "overlay", 0, opts); err != nil {
 			return fmt.Errorf("mount overlay of %s: %w", p, err)
 		}
@@ -149,10 +152,13 @@ func exists(p string) bool {
 	return err == nil
 }
 
-// attachDir mounts the idmapped clone of the mount that holds src at the
-// directory at, narrowed to src.
-func attachDir(src, at string, userns *os.File) error {
-	fd, err := detached(src, userns, unix.MOUNT_ATTR_RDONLY)
+// attachDir makes the directory at and mounts a clone of the mount that holds
+// src there, narrowed to src.
+func attachDir(src, at string, userns *os.File, attrs uint64) error {
+	if err := os.Mkdir(at, 0o700); err != nil {
+		return err
+	}
+	fd, err := detached(src, userns, attrs)
 	if err != nil {
 		return err
 	}

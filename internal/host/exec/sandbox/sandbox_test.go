@@ -26,7 +26,7 @@ func newRuntime(t *testing.T, change ...func(*sandbox.Options)) *sandbox.Runtime
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	o := sandbox.Options{
-		Dir: filepath.Join(dir, "sandbox"),
+		Dir: filepath.Join(dir, `odd,name:with\all of it`),
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
