@@ -12,7 +12,8 @@ import (
 )
 
 // TestServerScripts runs scripts against a server process of their own, which
-// listens where PENSTOCK_SERVER says. "answers" waits for it.
+// listens where PENSTOCK_SERVER says. "answers" waits for it, "appears RUN" for
+// a run.
 func TestServerScripts(t *testing.T) {
 	p := params("testdata/server")
 	p.Setup = func(e *testscript.Env) error {
@@ -47,6 +48,13 @@ func TestServerScripts(t *testing.T) {
 			}
 			if time.Now().After(deadline) {
 				ts.Fatalf("the server does not answer on %s: %v", ts.Getenv("LISTEN"), err)
+			}
+		}
+	}
+	p.Cmds["appears"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		for deadline := time.Now().Add(20 * time.Second); ts.Exec("penstock", "ci", "view", args[0]) != nil; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				ts.Fatalf("there is no run %s", args[0])
 			}
 		}
 	}

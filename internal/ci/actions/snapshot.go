@@ -160,6 +160,7 @@ func copyOut(root *os.Root, rel, dst string) error {
 
 // relative gives path as a name below workspace.
 func relative(workspace, path string) (string, error) {
+	given := path
 	if path == "" {
 		path = "."
 	}
@@ -171,7 +172,7 @@ func relative(workspace, path string) (string, error) {
 		path = rel
 	}
 	if !filepath.IsLocal(path) {
-		return "", fmt.Errorf("'%s' is not inside the workspace", path)
+		return "", fmt.Errorf("'%s' is not inside the workspace", given)
 	}
 	return filepath.Clean(path), nil
 }

@@ -127,8 +127,8 @@ func endJob(ctx context.Context, tx store.Tx, run int64, key, conclusion, messag
 		return err
 	}
 	at := store.FormatTime(now)
-	_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = 'completed', conclusion = ?, message = ?, outputs = ?, finished_at = ?,
-		started_at = CASE started_at WHEN '' THEN ? ELSE started_at END WHERE run = ? AND key = ?`, conclusion, message, out, at, at, run, key)
+	_, err = tx.ExecContext(ctx, `UPDATE jobs SET status = 'completed', conclusion = ?, message = ?, outputs = ?, finished_at = ?
+		WHERE run = ? AND key = ?`, conclusion, message, out, at, run, key)
 	if err != nil {
 		return err
 	}

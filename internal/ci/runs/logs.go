@@ -45,7 +45,7 @@ func (s *Service) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error
 			return err
 		}
 		if q.Job != "" {
-			if q.Job, err = jobKey(run, q.Job); err != nil {
+			if q.Job, err = run.JobKey(q.Job); err != nil {
 				return err
 			}
 		}
@@ -84,8 +84,8 @@ func (s *Service) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error
 	}
 }
 
-// jobKey finds a job by its key or, failing that, by its name.
-func jobKey(r Run, name string) (string, error) {
+// JobKey finds a job by its key or, failing that, by its name.
+func (r Run) JobKey(name string) (string, error) {
 	for _, j := range r.Jobs {
 		if j.Key == name {
 			return j.Key, nil

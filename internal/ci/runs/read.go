@@ -146,7 +146,7 @@ func (s *Service) Cancel(ctx context.Context, id int64) error {
 			return err
 		}
 		if Status(status) == Completed {
-			return fmt.Errorf("it has ended already: %w", problem.ErrInvalid)
+			return endedError{}
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE runs SET cancelled = 1 WHERE id = ?`, id); err != nil {
 			return err
@@ -173,7 +173,13 @@ func (s *Service) Cancel(ctx context.Context, id int64) error {
 	}
 	s.poke()
 	if err != nil {
-		return fmt.Errorf("cancel run %d: %w", id, err)
+		return fmt.Errorf("run %d: %w", id, err)
 	}
 	return nil
 }
+
+// endedError says that there is nothing left to cancel.
+type endedError struct{}
+
+func (endedError) Error() string { return "has ended already" }
+func (endedError) Unwrap() error { return problem.ErrInvalid }

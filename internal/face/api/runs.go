@@ -61,15 +61,18 @@ func (a *API) CIRuns(s Runs) {
 	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound)
 	logs.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}}
 	huma.Register(a.huma, logs, func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
-		if _, err := s.Get(ctx, in.ID); err != nil {
+		r, err := s.Get(ctx, in.ID)
+		if err == nil && in.Job != "" {
+			_, err = r.JobKey(in.Job)
+		}
+		if err != nil {
 			return nil, status(err)
 		}
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { streamLog(hctx, s, in) }}, nil
 	})
 }
 
-// A follower that gets nothing for this long is sent an empty chunk's worth of
-// flush, and a reader that takes nothing for it is dropped.
+// A reader that takes nothing for this long is dropped.
 const logWrite = 30 * time.Second
 
 // streamLog writes the log as it comes. The server's time limit for answers
@@ -83,6 +86,9 @@ func streamLog(hctx huma.Context, s Runs, in *logRequest) {
 	}
 	hctx.SetHeader("Content-Type", "text/plain; charset=utf-8")
 	hctx.SetHeader("X-Content-Type-Options", "nosniff")
+	if control != nil {
+		_ = control.Flush() // a follower sees at once that it is connected
+	}
 	ctx, cancel := context.WithCancel(hctx.Context())
 	defer cancel()
 	lines := make(chan runs.LogLine, 1024)

@@ -107,7 +107,11 @@ func exitStatus(r runs.Run) error {
 	case "success", "skipped":
 		return nil
 	}
-	return &problem.Error{Op: "run", Subject: strconv.FormatInt(r.ID, 10), Err: fmt.Errorf("%w: %s", problem.ErrNegative, r.Conclusion)}
+	err := problem.ErrNegative
+	if r.Conclusion != "failure" {
+		err = fmt.Errorf("%w: %s", err, r.Conclusion)
+	}
+	return &problem.Error{Op: "run", Subject: strconv.FormatInt(r.ID, 10), Err: err, Hint: fmt.Sprintf("penstock ci view %d", r.ID)}
 }
 
 func printRun(w io.Writer, r runs.Run) {
