@@ -37,11 +37,26 @@ func checkQuickly() []Finding {
 	}
 	out := []Finding{finding("root", root, "run it with sudo, or use the process runtime, which isolates nothing")}
 	for _, p := range []struct{ program, pkg string }{{"runc", "runc"}, {"iptables", "iptables"}, {"iptables-restore", "iptables"}} {
-		_, err := exec.LookPath(p.program)
+		_, err := tool(p.program)
 		out = append(out, finding(p.program, err, "apt-get install -y "+p.pkg))
 	}
 	_, err := cgtree.Root()
 	return append(out, finding("control groups", err, "mount -t cgroup2 none /sys/fs/cgroup/unified"))
+}
+
+// tool finds a program of the system, also for a user whose PATH lacks the
+// directories of such programs.
+func tool(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if p, e := exec.LookPath(filepath.Join(dir, name)); e == nil {
+			return p, nil
+		}
+	}
+	return "", err
 }
 
 func finding(name string, err error, hint string) Finding {

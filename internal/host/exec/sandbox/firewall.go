@@ -247,7 +247,7 @@ func clearRules(ctx context.Context, own networks) error {
 	if err := os.Remove(rulesMark); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if _, err := exec.LookPath("iptables-save"); err != nil {
+	if _, err := tool("iptables-save"); err != nil {
 		return nil //nolint:nilerr // then there are no rules of ours either
 	}
 	saved, err := iptables(ctx, "", "iptables-save")
@@ -281,7 +281,11 @@ func remove(ctx context.Context, r rule) error {
 func iptables(ctx context.Context, in, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
+	program, err := tool(name)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
 	var out, errw bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &errw
 	if err := cmd.Run(); err != nil {

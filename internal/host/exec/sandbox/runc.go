@@ -45,7 +45,11 @@ func (r *Runtime) launch(ctx context.Context, id string, fs *rootfs, c container
 	}
 	defer errFile.Close()
 
-	cmd := exec.CommandContext(ctx, "runc", "--root", runcState(r.runDir), "run", "--detach",
+	runc, err := tool("runc")
+	if err != nil {
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, runc, "--root", runcState(r.runDir), "run", "--detach",
 		"--preserve-fds", "1", "--pid-file", pidFile, "--bundle", fs.bundle, id)
 	cmd.ExtraFiles = []*os.File{control}
 	cmd.Stderr = errFile
