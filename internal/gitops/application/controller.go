@@ -163,10 +163,10 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // ignoreEnd drops an error that only says that ctx has ended.
 func ignoreEnd(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // connect waits for the kubeconfig and for an API server that is ready.
@@ -233,7 +233,8 @@ func work(ctx context.Context, q workqueue.TypedRateLimitingInterface[string], d
 
 // resyncAfter spreads the resyncs of many Applications.
 func (c *Controller) resyncAfter() time.Duration {
-	return c.o.Resync + time.Duration(rand.Int64N(int64(c.o.Resync/2)+1))
+	jitter := rand.Int64N(int64(c.o.Resync/2) + 1) //nolint:gosec // it spreads load and keeps no secret
+	return c.o.Resync + time.Duration(jitter)
 }
 
 // liveChanged is called for every change of a managed object.

@@ -40,7 +40,7 @@ func TestPushIsApplied(t *testing.T) {
 		t.Errorf("operation = %+v", s)
 	}
 
-	var fastest time.Duration = time.Hour
+	fastest := time.Hour
 	for i := range 5 {
 		v := fmt.Sprint("change ", i)
 		w.push("o/push", configMap("a", v)+configMap("b", "1"))

@@ -185,7 +185,7 @@ func (c *Controller) project(app *v1alpha1.Application) (*v1alpha1.AppProject, [
 	}
 	p, unserved, err := v1alpha1.DecodeProject(u)
 	if err != nil {
-		return nil, []string{err.Error()}, nil
+		return nil, []string{err.Error()}, nil //nolint:nilerr // what is wrong with a project is told, not tried again
 	}
 	return p, checkProject(p, unserved, app.Spec), nil
 }

@@ -102,7 +102,7 @@ func refuseRemote(t *tree, dir string, seen map[string]bool) error {
 	}
 	var refs references
 	if err := yaml.Unmarshal(b, &refs); err != nil {
-		return nil // kustomize itself says what is wrong with it
+		return nil //nolint:nilerr // kustomize itself says what is wrong with it
 	}
 	for _, ref := range refs.all() {
 		if ref == "" || strings.Contains(ref, "\n") {

@@ -189,7 +189,7 @@ func (s *Syncer) apply(ctx context.Context, t Task) (Result, error) {
 	s.mu.Unlock()
 	if _, _, ok := defines(t); ok {
 		if err := s.established(ctx, live); err != nil {
-			return Result{Status: v1alpha1.ResultSyncFailed, Phase: v1alpha1.PhaseFailed, Message: err.Error()}, nil
+			return Result{Status: v1alpha1.ResultSyncFailed, Phase: v1alpha1.PhaseFailed, Message: err.Error()}, nil //nolint:nilerr // the result says it
 		}
 	}
 	r := Result{Status: v1alpha1.ResultSynced, Phase: v1alpha1.PhaseRunning, Message: "configured"}

@@ -95,10 +95,11 @@ func (p *ControlPlane) wait() error {
 func (p *ControlPlane) Stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-p.done:
+	case err := <-p.done:
+		p.done <- err
 	case <-time.After(30 * time.Second):
 		_ = p.cmd.Process.Kill()
-		<-p.done
+		p.done <- <-p.done
 	}
 	return os.RemoveAll(p.dir)
 }
@@ -108,6 +109,9 @@ func (p *ControlPlane) Stop() error {
 func findProgram() (string, error) {
 	if p := os.Getenv("PENSTOCK_NODE"); p != "" {
 		return p, nil
+	}
+	if dir := os.Getenv("PENSTOCK_BIN"); dir != "" {
+		return filepath.Join(dir, "penstock-node"), nil
 	}
 	_, self, _, _ := runtime.Caller(0)
 	p := filepath.Join(filepath.Dir(self), "..", "..", "..", "..", "bin", "penstock-node")
