@@ -17,7 +17,9 @@ func newKubeconfig(g *Globals) *cobra.Command {
 		Short: "Print the administrator's kubeconfig of the embedded cluster",
 		Long: `Print the administrator's kubeconfig of the embedded cluster.
 
-It holds a key that may do everything in the cluster: keep it to yourself.`,
+It holds a key that may do everything in the cluster: keep it to yourself. The
+key ends within 30 days; the file under the data directory is renewed, a copy
+is not.`,
 		Example: "  penstock kubeconfig > ~/.kube/penstock\n  kubectl --kubeconfig ~/.kube/penstock get pods -A",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -65,7 +65,7 @@ var started bool
 
 // world is a Git host and a cluster with a controller between them.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *cluster.Cluster
 	gitURL  string // of the /git/ tree, with credentials
 	url     string // the same, without
@@ -81,7 +81,7 @@ type everybody struct{}
 func (everybody) AuthorizeGit(*http.Request, string, bool) (string, error) { return "ann", nil }
 
 // newWorld makes a world without a controller.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	p, err := controlPlane()
 	if errors.Is(err, clustertest.ErrNoProgram) {
@@ -106,7 +106,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { db.Close() })
 	w := &world{t: t, cluster: c, dir: dir, pushes: &bus.Topic[event.Push]{}, kube: p.Kubeconfig}
-	w.ns = "argocd-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(strings.TrimPrefix(t.Name(), "Test")))
+	w.ns = "argocd-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(strings.TrimPrefix(strings.TrimPrefix(t.Name(), "Test"), "Benchmark")))
 	w.ns = w.ns[:min(len(w.ns), 60)]
 	mux := http.NewServeMux()
 	srv := httptest.NewServer(mux)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/penstock-dev/penstock/internal/host/cluster"
@@ -75,7 +77,7 @@ func (d *ServerDiffer) ask(ctx context.Context, target, live *unstructured.Unstr
 		if cluster.Refusal(err) {
 			return Verdict{Why: "cannot be applied: " + Refused(err, secret), Refused: true}, nil
 		}
-		return Verdict{}, err
+		return Verdict{}, Quiet(err, secret)
 	}
 	return Verdict{Why: Words(Changes(live, next), secret)}, nil
 }
@@ -87,6 +89,15 @@ func Refused(err error, secret bool) string {
 		return "the API server refuses it (its words are not shown: the object is secret)"
 	}
 	return cluster.Reason(err)
+}
+
+// Quiet takes from an error of the API server about a secret object the words,
+// which may hold values.
+func Quiet(err error, secret bool) error {
+	if reason := apierrors.ReasonForError(err); secret && reason != metav1.StatusReasonUnknown {
+		return fmt.Errorf("the API server answers %s (its words are not shown: the object is secret)", reason)
+	}
+	return err
 }
 
 // IsSecret says whether values of the object must not be shown.

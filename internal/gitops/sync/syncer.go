@@ -123,7 +123,7 @@ func refusal(t Task, err error) (Result, error) {
 	if cluster.Refusal(err) {
 		return Result{Status: v1alpha1.ResultSyncFailed, Phase: v1alpha1.PhaseFailed, Message: compare.Refused(err, compare.IsSecret(t.Key))}, nil
 	}
-	return Result{}, fmt.Errorf("apply %s: %w", t.Key, err)
+	return Result{}, fmt.Errorf("apply %s: %w", t.Key, compare.Quiet(err, compare.IsSecret(t.Key)))
 }
 
 // Run runs the tasks of one wave: deletions first, then kind after kind. It

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -43,7 +45,14 @@ func (c *Cluster) Apply(ctx context.Context, u *unstructured.Unstructured, o App
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return client.Patch(ctx, u.GetName(), types.ApplyPatchType, b, opts)
+	live, err := client.Patch(ctx, u.GetName(), types.ApplyPatchType, b, opts)
+	if apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource") {
+		// The kind was there and is not any more.
+		c.Rediscover()
+		gvk := u.GroupVersionKind()
+		return nil, &meta.NoKindMatchError{GroupKind: gvk.GroupKind(), SearchedVersions: []string{gvk.Version}}
+	}
+	return live, err
 }
 
 // ApplyDefinitions applies CustomResourceDefinitions and waits until the API
@@ -100,7 +109,9 @@ func Established(crd *unstructured.Unstructured) bool {
 // that sending it again is refused again. Everything else is worth a retry.
 func Refusal(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
-		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsNotFound(err)
+		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsNotFound(err) ||
+		// A field of the wrong type is answered with an internal error.
+		apierrors.IsInternalError(err) && strings.Contains(err.Error(), "failed to create typed patch object")
 }
 
 // Reason returns the message of an API server's refusal without the words
