@@ -17,6 +17,7 @@ import (
 
 	"github.com/penstock-dev/penstock/node/internal/buildinfo"
 	"github.com/penstock-dev/penstock/node/internal/fault"
+	"github.com/penstock-dev/penstock/node/internal/logs"
 	"github.com/penstock-dev/penstock/node/internal/node"
 )
 
@@ -95,7 +96,7 @@ SIGTERM and SIGINT end only this process: Pods keep running, and the next run
 takes them over. "penstock-node stop" ends the Pods too.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			captureLogs(a.config.Log)
+			a.config.Capture = logs.NewCapture(a.config.Log)
 			stop, err := node.Run(c.Context(), a.config)
 			if err != nil || !stop {
 				return err

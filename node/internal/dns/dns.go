@@ -49,6 +49,9 @@ type Options struct {
 	Client    kubernetes.Interface
 	ServiceIP string
 	Log       *slog.Logger
+	// Capture takes the process-wide Kubernetes logger back: CoreDNS's plugin
+	// sets its own each time that it is set up.
+	Capture func()
 }
 
 var quiet = sync.OnceFunc(func() {
@@ -64,6 +67,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	}
 	last := resolvers(o.Params.ResolvConf)
 	instance, err := start(o.Params, last)
+	o.Capture()
 	if err != nil {
 		return err
 	}
@@ -93,6 +97,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 			continue
 		}
 		next, err := instance.Restart(input(o.Params, now))
+		o.Capture()
 		if err != nil {
 			o.Log.Warn("dns keeps the old resolvers, the new ones cannot be used", "file", o.Params.ResolvConf, "error", err)
 		} else {

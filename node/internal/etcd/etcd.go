@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -41,11 +42,15 @@ func Run(ctx context.Context, o Options, ready func()) error {
 			return fmt.Errorf("remove the old socket: %w", err)
 		}
 	}
-	e, err := embed.StartEtcd(config(o))
+	var stopping atomic.Bool
+	e, err := embed.StartEtcd(config(o, &stopping))
 	if err != nil {
 		return explain(err, o.Dir)
 	}
-	defer e.Close()
+	defer func() {
+		stopping.Store(true)
+		e.Close()
+	}()
 	select {
 	case <-e.Server.ReadyNotify():
 		ready()
@@ -64,7 +69,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	}
 }
 
-func config(o Options) *embed.Config {
+func config(o Options, stopping *atomic.Bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = "penstock"
 	c.Dir = o.Dir
@@ -80,9 +85,10 @@ func config(o Options) *embed.Config {
 	c.AutoCompactionRetention = "0"
 	c.SnapshotCount = 10_000
 	c.EnableGRPCGateway = false
+	c.AuthToken = "" // the socket's permissions are the authentication
 	c.UnsafeNoFsync = false
 	c.WarningUnaryRequestDuration = 2 * time.Second
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(newCore(o.Log)))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(newCore(o.Log, stopping)))
 	return c
 }
 

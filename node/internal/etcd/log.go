@@ -3,26 +3,31 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap/zapcore"
 )
 
-// core sends etcd's log entries to slog, from warnings on.
+// core sends etcd's log entries to slog, from warnings on. While etcd stops it
+// reports each of its own closed listeners as an error; those are dropped.
 type core struct {
-	log  *slog.Logger
-	with []any
+	log      *slog.Logger
+	stopping *atomic.Bool
+	with     []any
 }
 
-func newCore(log *slog.Logger) zapcore.Core { return core{log: log} }
+func newCore(log *slog.Logger, stopping *atomic.Bool) zapcore.Core {
+	return core{log: log, stopping: stopping}
+}
 
 // Enabled implements zapcore.Core.
 func (c core) Enabled(l zapcore.Level) bool {
-	return l >= zapcore.WarnLevel && c.log.Enabled(context.Background(), level(l))
+	return l >= zapcore.WarnLevel && !c.stopping.Load() && c.log.Enabled(context.Background(), level(l))
 }
 
 // With implements zapcore.Core.
 func (c core) With(fields []zapcore.Field) zapcore.Core {
-	return core{c.log, append(append([]any{}, c.with...), attrs(fields)...)}
+	return core{c.log, c.stopping, append(append([]any{}, c.with...), attrs(fields)...)}
 }
 
 // Check implements zapcore.Core.

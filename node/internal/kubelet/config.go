@@ -58,8 +58,10 @@ func Config(p Params) ([]byte, error) {
 		ContainerRuntimeEndpoint: "unix://" + p.Containerd,
 		PodLogsDir:               p.PodLogs,
 		VolumePluginDir:          p.VolumePlugins,
-		StaticPodPath:            "",
-		MaxPods:                  p.MaxPods,
+		// Its chains guard against loopback addresses from outside, which only
+		// matter where node ports answer on loopback (see package proxy).
+		MakeIPTablesUtilChains: &no,
+		MaxPods:                p.MaxPods,
 		// The default starts one Pod's images and containers after the other.
 		SerializeImagePulls: &no,
 		// Events of 20 Pods starting at once are more than the default of 50

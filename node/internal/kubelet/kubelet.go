@@ -46,6 +46,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("make dependencies: %w", err)
 	}
+	deps.OSInterface = links{dir: o.LogLinks}
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx, s, deps, utilfeature.DefaultFeatureGate) }()
 	became := make(chan struct{})

@@ -23,6 +23,7 @@ import (
 	"github.com/penstock-dev/penstock/node/internal/infra"
 	"github.com/penstock-dev/penstock/node/internal/kubelet"
 	"github.com/penstock-dev/penstock/node/internal/layout"
+	"github.com/penstock-dev/penstock/node/internal/logs"
 	"github.com/penstock-dev/penstock/node/internal/network"
 	"github.com/penstock-dev/penstock/node/internal/pki"
 	"github.com/penstock-dev/penstock/node/internal/probe"
@@ -62,7 +63,7 @@ func (n *node) components() []supervise.Component {
 }
 
 func (n *node) etcd(ctx context.Context, ready func()) error {
-	return etcd.Run(ctx, etcd.Options{Dir: n.dir.Etcd(), Socket: n.dir.EtcdSocket(), PeerSocket: n.dir.EtcdPeerSocket(), Log: n.Log.With("component", "etcd")}, ready)
+	return etcd.Run(ctx, etcd.Options{Dir: n.dir.Etcd(), Socket: n.dir.EtcdSocket(), PeerSocket: n.dir.EtcdPeerSocket(), Log: logs.Quiet(n.Log.With("component", "etcd"))}, ready)
 }
 
 func (n *node) apiserver(ctx context.Context, ready func()) error {
@@ -196,6 +197,7 @@ func (n *node) proxy(ctx context.Context, ready func()) error {
 func (n *node) dns(ctx context.Context, ready func()) error {
 	return dns.Run(ctx, dns.Options{
 		Client: n.client, ServiceIP: n.plan.DNS.String(), Log: n.Log.With("component", "dns"),
+		Capture: func() { n.Capture.Kubernetes() },
 		Params: dns.Params{
 			Bind: n.plan.Node.String(), Port: dns.Port, Domain: n.Domain, Kubeconfig: n.kubeconfig(pki.DNS),
 			NodeIP: n.plan.Node.String(), ResolvConf: dns.HostResolvConf(),
@@ -227,7 +229,7 @@ func (n *node) builderOptions() (buildkit.Options, error) {
 	return buildkit.Options{
 		Root: n.dir.BuildKit(), Socket: n.dir.BuildKitSocket(), Runc: n.facts.Runc,
 		Bridge: n.BuilderBridge, Subnet: subnet, Deny: []netip.Prefix{n.plan.Pods, n.plan.Services},
-		Log: n.Log.With("component", "builder"),
+		Log: logs.Quiet(n.Log.With("component", "builder")),
 	}, nil
 }
 

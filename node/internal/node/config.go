@@ -14,6 +14,7 @@ import (
 
 	"github.com/penstock-dev/penstock/node/internal/fault"
 	"github.com/penstock-dev/penstock/node/internal/layout"
+	"github.com/penstock-dev/penstock/node/internal/logs"
 	"github.com/penstock-dev/penstock/node/internal/network"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 
 	Started time.Time    `json:"-"` // of the process
 	Log     *slog.Logger `json:"-"`
+	// Capture holds what Kubernetes logs.
+	Capture *logs.Capture `json:"-"`
 }
 
 // Defaults returns the configuration without flags.

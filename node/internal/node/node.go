@@ -90,6 +90,7 @@ func Run(ctx context.Context, c Config) (stop bool, err error) {
 		defer stopServing()
 		defer cancel() // ends the wait for ready, too
 		gctx, stopGroup := context.WithCancel(runCtx)
+		defer context.AfterFunc(gctx, c.Capture.Hold)()
 		defer stopGroup()
 		// The control socket failing ends the node too.
 		defer context.AfterFunc(supCtx, stopGroup)()
@@ -97,12 +98,16 @@ func Run(ctx context.Context, c Config) (stop bool, err error) {
 	})
 	sup.Go(func() error {
 		if g.WaitReady(runCtx) == nil {
+			c.Capture.Settle()
 			all, _ := g.Status()
 			c.Log.Info("node ready", "after", time.Since(c.Started).Round(time.Millisecond), "kubernetes", n.status().KubernetesVersion, "components", len(all))
 		}
 		return nil
 	})
 	err = sup.Wait()
+	if err != nil {
+		c.Capture.Replay()
+	}
 	return stopping.Load(), err
 }
 

@@ -106,9 +106,10 @@ func flags(o Options) map[string]string {
 		"detect-local-mode":    "ClusterCIDR",
 		"healthz-bind-address": "",
 		"metrics-bind-address": net.JoinHostPort(o.NodeIP, "10249"),
-		// Node ports answer on the node's address and on loopback, never on
-		// the machine's LAN.
-		"nodeport-addresses": o.NodeIP + "/32,127.0.0.0/8",
+		// Node ports answer on the node's address, never on the machine's LAN;
+		// and not on loopback, which would need route_localnet.
+		"nodeport-addresses":           o.NodeIP + "/32",
+		"iptables-localhost-nodeports": "false",
 		// The machine's connection tracking is not ours to tune.
 		"conntrack-max-per-core":            "0",
 		"conntrack-min":                     "0",
