@@ -6,6 +6,7 @@ package kubelet
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"time"
 
@@ -31,6 +32,7 @@ type Options struct {
 	NodeName   string
 	NodeIP     string
 	Labels     map[string]string
+	Containerd string // socket
 	LogLinks   string // directory for the links that log collectors follow
 	Client     kubernetes.Interface
 }
@@ -47,6 +49,10 @@ func Run(ctx context.Context, o Options, ready func()) error {
 		return fmt.Errorf("make dependencies: %w", err)
 	}
 	deps.OSInterface = links{dir: o.LogLinks}
+	// cAdvisor has its own idea of where containerd is, and only this flag.
+	if err := flag.Set("containerd", o.Containerd); err != nil {
+		return fmt.Errorf("tell cAdvisor where containerd is: %w", err)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx, s, deps, utilfeature.DefaultFeatureGate) }()
 	became := make(chan struct{})

@@ -57,16 +57,30 @@ func addRules(ctx context.Context, p Plan) error {
 func removeRules(ctx context.Context) error {
 	var errs []error
 	for _, j := range jumps {
-		if iptables(ctx, "", "iptables", "--wait", "10", "-t", j.table, "-L", j.to, "-n") != nil {
-			continue
-		}
-		for iptables(ctx, "", "iptables", "--wait", "10", "-t", j.table, "-D", j.from, "-j", j.to) == nil {
-		}
-		errs = append(errs,
-			iptables(ctx, "", "iptables", "--wait", "10", "-t", j.table, "-F", j.to),
-			iptables(ctx, "", "iptables", "--wait", "10", "-t", j.table, "-X", j.to))
+		errs = append(errs, removeChain(ctx, "iptables", j.table, j.to, j.from))
+	}
+	// kube-proxy makes this chain and forgets it when it cleans up.
+	for _, family := range []string{"iptables", "ip6tables"} {
+		errs = append(errs, removeChain(ctx, family, "filter", "KUBE-FIREWALL", "INPUT", "OUTPUT"))
 	}
 	return errors.Join(errs...)
+}
+
+// removeChain removes a chain and the jumps to it; one that is not there is no
+// error.
+func removeChain(ctx context.Context, family, table, chain string, from ...string) error {
+	run := func(args ...string) error {
+		return iptables(ctx, "", family, append([]string{"--wait", "10", "-t", table}, args...)...)
+	}
+	if run("-L", chain, "-n") != nil {
+		return nil
+	}
+	for _, f := range from {
+		for run("-D", f, "-j", chain) == nil {
+			continue // it may have been added more than once
+		}
+	}
+	return errors.Join(run("-F", chain), run("-X", chain))
 }
 
 func iptables(ctx context.Context, input, name string, args ...string) error {

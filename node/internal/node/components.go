@@ -183,7 +183,7 @@ func (n *node) kubelet(ctx context.Context, ready func()) error {
 	}
 	return kubelet.Run(ctx, kubelet.Options{
 		ConfigFile: file, Kubeconfig: n.kubeconfig(pki.Kubelet), RootDir: n.dir.Kubelet(), CertDir: n.dir.Path("kubelet", "pki"),
-		NodeName: n.Name, NodeIP: n.plan.Node.String(), LogLinks: n.dir.ContainerLogLinks(), Client: n.client,
+		NodeName: n.Name, NodeIP: n.plan.Node.String(), Containerd: n.dir.ContainerdSocket(), LogLinks: n.dir.ContainerLogLinks(), Client: n.client,
 	}, ready)
 }
 
