@@ -21,8 +21,6 @@ import (
 	"github.com/penstock-dev/penstock/internal/supply/build/buildtest"
 )
 
-func TestMain(m *testing.M) { buildtest.Main(m) }
-
 // dockerfile has the shape of a service's: tools, dependencies, compile and
 // test beside each other, and an image with the result only.
 const dockerfile = `FROM scratch AS tools

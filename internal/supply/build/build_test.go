@@ -1,3 +1,5 @@
+//go:build linux
+
 package build_test
 
 import (
@@ -24,8 +26,6 @@ import (
 	"github.com/penstock-dev/penstock/internal/supply/build"
 	"github.com/penstock-dev/penstock/internal/supply/build/buildtest"
 )
-
-func TestMain(m *testing.M) { buildtest.Main(m) }
 
 // files makes a build context with busybox in it, which stands for the tools
 // of a base image.

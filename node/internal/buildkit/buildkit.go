@@ -160,7 +160,7 @@ func (s *Server) serve(ctx context.Context, o Options, ready func()) (err error)
 		return err
 	}
 	steps := new(stepCounter)
-	ctl, err := newController(ctx, o, nw, steps)
+	ctl, w, err := newController(ctx, o, nw, steps)
 	if err != nil {
 		return errors.Join(err, nw.Close())
 	}
@@ -169,8 +169,10 @@ func (s *Server) serve(ctx context.Context, o Options, ready func()) (err error)
 	if err != nil {
 		return errors.Join(err, ctl.Close())
 	}
+	room := &relief{o.Root, w, o.Log}
+	room.reserve()
 	srv := grpc.NewServer(
-		grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor),
+		grpc.ChainUnaryInterceptor(room.intercept, grpcerrors.UnaryServerInterceptor),
 		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
 		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),

@@ -61,7 +61,7 @@ const (
 )
 
 // newController assembles BuildKit. The controller owns what it is given.
-func newController(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *control.Controller, err error) {
+func newController(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *control.Controller, _ worker.Worker, err error) {
 	var undo []io.Closer
 	defer func() {
 		if err != nil {
@@ -72,29 +72,29 @@ func newController(ctx context.Context, o Options, nw *network, steps *stepCount
 	}()
 	sm, err := session.NewManager()
 	if err != nil {
-		return nil, fmt.Errorf("start build sessions: %w", err)
+		return nil, nil, fmt.Errorf("start build sessions: %w", err)
 	}
 	w, closers, err := newWorker(ctx, o, nw, steps)
 	undo = append(undo, closers...)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	wc := &worker.Controller{}
 	if err := wc.Add(w); err != nil {
-		return nil, fmt.Errorf("add build worker: %w", err)
+		return nil, nil, fmt.Errorf("add build worker: %w", err)
 	}
 	gw, err := gateway.NewGatewayFrontend(wc.Infos(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("start gateway frontend: %w", err)
+		return nil, nil, fmt.Errorf("start gateway frontend: %w", err)
 	}
 	cacheStore, err := bboltcachestorage.NewStore(filepath.Join(o.Root, "cache.db"))
 	if err != nil {
-		return nil, fmt.Errorf("open build cache: %w", err)
+		return nil, nil, fmt.Errorf("open build cache: %w", err)
 	}
 	undo = append(undo, cacheStore)
 	history, err := boltutil.SafeOpen(filepath.Join(o.Root, "history.db"), 0o600, boltOptions())
 	if err != nil {
-		return nil, fmt.Errorf("open build history: %w", err)
+		return nil, nil, fmt.Errorf("open build history: %w", err)
 	}
 	undo = append(undo, history)
 	hosts := resolver.NewRegistryConfig(nil)
@@ -127,9 +127,9 @@ func newController(ctx context.Context, o Options, nw *network, steps *stepCount
 		GracefulStop:   ctx.Done(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start build controller: %w", err)
+		return nil, nil, fmt.Errorf("start build controller: %w", err)
 	}
-	return ctl, nil
+	return ctl, w, nil
 }
 
 // newWorker assembles the one worker. It returns what must be closed when the

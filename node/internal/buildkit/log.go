@@ -45,6 +45,9 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 	args := make([]any, 0, 2+2*len(e.Data))
 	args = append(args, "text", e.Message)
 	for k, v := range e.Data {
+		if err, ok := v.(error); ok {
+			v = err.Error() // as a value it has a stack trace
+		}
 		args = append(args, k, v)
 	}
 	h.log.Log(ctx, level, "image builder says", args...)

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package buildtest starts a real image builder for tests, alone, without the
 // rest of the node.
 package buildtest
@@ -21,6 +23,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Server is a builder in a process of its own.
@@ -39,41 +43,42 @@ type Server struct {
 	log *bytes.Buffer
 }
 
-var built string // by binary
-
-var binary = sync.OnceValues(func() (string, error) {
+// program builds the test server and returns the path of an open file without
+// a name, so that nothing is left of it after the tests.
+var program = sync.OnceValues(func() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
 		return "", fmt.Errorf("find the source of the test server")
 	}
-	node := filepath.Join(filepath.Dir(file), "../../../../node")
 	dir, err := os.MkdirTemp("", "penstock-buildtest-")
 	if err != nil {
 		return "", err
 	}
+	defer os.RemoveAll(dir)
 	bin := filepath.Join(dir, "testserver")
-	built = bin
 	cmd := exec.Command("go", "build", "-o", bin, "./internal/buildkit/testserver")
-	cmd.Dir = node
+	cmd.Dir = filepath.Join(filepath.Dir(file), "../../../../node")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the test server: %w\n%s", err, out)
 	}
-	return bin, nil
-})
-
-// Main runs the tests of a package and removes the program that they started.
-func Main(m *testing.M) {
-	code := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(filepath.Dir(built))
+	fd, err := unix.Open(bin, unix.O_PATH|unix.O_CLOEXEC, 0) // open for as long as the tests run
+	if err != nil {
+		return "", err
 	}
-	os.Exit(code) //nolint:forbidigo // as the main of a test does
-}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), nil
+})
 
 // Start starts a builder that ends with the test, args being further arguments
 // of the test server. It skips the test when the machine cannot run one.
 func Start(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	return StartAt(tb, "", args...)
+}
+
+// StartAt is Start with the directory for cache and state, "" for one of its
+// own.
+func StartAt(tb testing.TB, root string, args ...string) *Server {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("the image builder needs root")
@@ -83,7 +88,7 @@ func Start(tb testing.TB, args ...string) *Server {
 			tb.Skipf("the image builder needs %s", tool)
 		}
 	}
-	bin, err := binary()
+	bin, err := program()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -99,6 +104,9 @@ func Start(tb testing.TB, args ...string) *Server {
 		Socket: filepath.Join(dir, "s.sock"), Root: filepath.Join(dir, "root"),
 		Bridge: "psbt" + hex.EncodeToString(id), bin: bin, dir: dir, args: args,
 		Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 218, id[0], 0}), 24),
+	}
+	if root != "" {
+		s.Root = root
 	}
 	tb.Cleanup(func() {
 		s.Stop(tb)
@@ -196,7 +204,7 @@ func (s *Server) Left(tb testing.TB) []string {
 		tb.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, s.dir) {
+		if strings.Contains(line, s.dir) || strings.Contains(line, s.Root+"/") {
 			left = append(left, strings.TrimSpace(line))
 		}
 	}
