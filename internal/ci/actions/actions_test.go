@@ -122,7 +122,7 @@ func TestSnapshotStaysInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	if err := snapshot(root, "app", filepath.Join(dir, "picture")); err != nil {
+	if err := snapshot(t.Context(), root, "app", filepath.Join(dir, "picture")); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
@@ -149,7 +149,7 @@ func TestSnapshotStaysInside(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("picture (-want +got):\n%s", d)
 	}
-	if err := snapshot(root, "away", filepath.Join(dir, "picture2")); err == nil {
+	if err := snapshot(t.Context(), root, "away", filepath.Join(dir, "picture2")); err == nil {
 		t.Error("a context behind a link to outside was pictured")
 	}
 	for _, name := range []string{"app/rel", "app/pipe", "app/abs/secret"} {

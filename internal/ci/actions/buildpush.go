@@ -139,15 +139,21 @@ func readBuild(s Step) (Build, error) {
 // context brings the build context and the Dockerfile out of the job's reach.
 func (a buildPush) context(ctx context.Context, s Step, b *Build, work string) error {
 	base, rel := s.Job().Workspace, ""
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return err
+	}
+	defer func() { root.Close() }()
 	name := s.Input("context")
 	dockerfile := s.Input("file")
 	if sub, ok := strings.CutPrefix(name, "{{defaultContext}}"); ok || name == "" {
 		// The default is the commit itself, not the workspace.
-		dir := filepath.Join(s.Job().Temp, "build-context-"+id.New())
-		if err := fetchCommit(ctx, s, dir); err != nil {
+		commit, err := fetchCommit(ctx, s)
+		if err != nil {
 			return fmt.Errorf("fetch the build context: %w", err)
 		}
-		base, rel = dir, strings.TrimPrefix(sub, ":")
+		root.Close()
+		root, base, rel = commit, commit.Name(), strings.TrimPrefix(sub, ":")
 		if dockerfile == "" {
 			dockerfile = "Dockerfile"
 		}
@@ -160,20 +166,14 @@ func (a buildPush) context(ctx context.Context, s Step, b *Build, work string) e
 			dockerfile = filepath.Join(name, "Dockerfile")
 		}
 	}
-	rel, err := relative(base, rel)
-	if err != nil {
+	if rel, err = relative(base, rel); err != nil {
 		return fmt.Errorf("context: %w", err)
 	}
 	if dockerfile, err = relative(base, dockerfile); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
-	root, err := os.OpenRoot(base)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	b.Context, b.Dockerfile = filepath.Join(work, "context"), filepath.Join(work, filepath.Base(dockerfile))
-	if err := snapshot(root, rel, b.Context); err != nil {
+	if err := snapshot(ctx, root, rel, b.Context); err != nil {
 		return fmt.Errorf("read build context '%s': %w", rel, err)
 	}
 	if err := copyOut(root, dockerfile, b.Dockerfile); err != nil {
@@ -186,31 +186,36 @@ func (a buildPush) context(ctx context.Context, s Step, b *Build, work string) e
 	return nil
 }
 
-// fetchCommit checks the commit of the run out into dir.
-func fetchCommit(ctx context.Context, s Step, dir string) error {
+// fetchCommit checks the commit of the run out into a directory of its own. The
+// job can write there, so it is handed out as what was opened, not by its name.
+func fetchCommit(ctx context.Context, s Step) (_ *os.Root, err error) {
 	job := s.Job()
 	temp, err := os.OpenRoot(job.Temp)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer temp.Close()
-	if err := temp.Mkdir(filepath.Base(dir), 0o755); err != nil {
-		return err
+	name := "build-context-" + id.New()
+	if err := temp.Mkdir(name, 0o755); err != nil {
+		return nil, err
 	}
-	g := &git{step: s, dir: dir}
+	g := &git{step: s, dir: filepath.Join(job.Temp, name)}
 	for _, args := range [][]string{{"init", "-q"}, {"remote", "add", "origin", job.ServerURL + "/git/" + job.Repo + ".git"}} {
 		if err := g.must(ctx, args...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := g.authenticate(ctx, job, s.Input("github-token")); err != nil {
-		return err
+		return nil, err
 	}
 	defer temp.Remove(filepath.Base(g.credentials))
 	if err := g.checkout(ctx, &source{ref: job.Ref, commit: job.SHA, depth: 1}); err != nil {
-		return err
+		return nil, err
 	}
-	return temp.RemoveAll(filepath.Join(filepath.Base(dir), ".git"))
+	if err := temp.RemoveAll(filepath.Join(name, ".git")); err != nil {
+		return nil, err
+	}
+	return temp.OpenRoot(name)
 }
 
 // list splits an input into its lines; commas divide too when asked. Quoted

@@ -177,6 +177,13 @@ func readWorkspaceFile(s Step, name string) (string, error) {
 		return "", err
 	}
 	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !fi.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a regular file", name)
+	}
 	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	return string(b), err
 }

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 // links anew, files as hard links to the same content. The image builder reads
 // the picture with the runner's rights, so it must not be something that a
 // process of the job can still turn into a link to somewhere else.
-func snapshot(root *os.Root, rel, dst string) error {
+func snapshot(ctx context.Context, root *os.Root, rel, dst string) error {
 	src, err := root.OpenRoot(rel)
 	if err != nil {
 		return err
@@ -29,15 +30,25 @@ func snapshot(root *os.Root, rel, dst string) error {
 		return err
 	}
 	defer out.Close()
-	return picture(src, out, 0)
+	var p pictures
+	return p.dir(ctx, src, out, 0)
 }
 
-// maxTreeDepth of a build context.
-const maxTreeDepth = 200
+// Limits of a build context.
+const (
+	maxTreeDepth   = 200
+	maxTreeEntries = 2_000_000
+)
 
-func picture(src, dst *os.Root, depth int) error {
+// pictures is one picture being made.
+type pictures struct{ entries int }
+
+func (p *pictures) dir(ctx context.Context, src, dst *os.Root, depth int) error {
 	if depth > maxTreeDepth {
 		return fmt.Errorf("directories are nested deeper than %d", maxTreeDepth)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	from, err := src.Open(".")
 	if err != nil {
@@ -53,6 +64,9 @@ func picture(src, dst *os.Root, depth int) error {
 	if err != nil {
 		return err
 	}
+	if p.entries += len(entries); p.entries > maxTreeEntries {
+		return fmt.Errorf("there are more than %d files", maxTreeEntries)
+	}
 	for _, e := range entries {
 		fi, err := src.Lstat(e.Name())
 		if errors.Is(err, fs.ErrNotExist) {
@@ -63,7 +77,7 @@ func picture(src, dst *os.Root, depth int) error {
 		}
 		switch {
 		case fi.IsDir():
-			err = pictureDir(src, dst, fi, depth)
+			err = p.sub(ctx, src, dst, fi, depth)
 		case fi.Mode()&fs.ModeSymlink != 0:
 			var target string
 			if target, err = src.Readlink(e.Name()); err == nil {
@@ -80,7 +94,7 @@ func picture(src, dst *os.Root, depth int) error {
 	return nil
 }
 
-func pictureDir(src, dst *os.Root, fi fs.FileInfo, depth int) error {
+func (p *pictures) sub(ctx context.Context, src, dst *os.Root, fi fs.FileInfo, depth int) error {
 	if err := dst.Mkdir(fi.Name(), 0o700); err != nil {
 		return err
 	}
@@ -94,7 +108,7 @@ func pictureDir(src, dst *os.Root, fi fs.FileInfo, depth int) error {
 		return err
 	}
 	defer subDst.Close()
-	if err := picture(subSrc, subDst, depth+1); err != nil {
+	if err := p.dir(ctx, subSrc, subDst, depth+1); err != nil {
 		return err
 	}
 	if err := dst.Chmod(fi.Name(), fi.Mode().Perm()|0o700); err != nil {

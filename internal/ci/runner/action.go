@@ -141,7 +141,14 @@ func (s *step) AddPath(dir string) {
 
 func (s *step) State(name string) string    { return s.state[name] }
 func (s *step) SetState(name, value string) { s.state[name] = value }
-func (s *step) Mask(secret string)          { s.job.mask.add(secret) }
+
+// Mask hides a value. When that is not possible the step fails.
+func (s *step) Mask(secret string) {
+	if err := s.job.mask.add(secret); err != nil {
+		s.failed = true
+		s.log.print("##[error]" + err.Error())
+	}
+}
 
 func (s *step) Job() actions.Job {
 	g := s.job.contexts.github

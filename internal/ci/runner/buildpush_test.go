@@ -101,7 +101,7 @@ func TestBuildPushDefaultContext(t *testing.T) {
 	f.git("push", "-q", "origin", "main")
 	var rec recorder
 	f.actions = &rec
-	r := f.run("refs/heads/main", sha, "      - run: echo dirt > dirt\n      - uses: docker/build-push-action@v5\n        with: {push: true, tags: a/b}\n      - run: ls -A $RUNNER_TEMP\n")
+	r := f.run("refs/heads/main", sha, "      - run: echo dirt > dirt\n      - uses: docker/build-push-action@v5\n        with: {push: true, tags: r.example/demo/a/b}\n      - run: ls -A $RUNNER_TEMP\n")
 	if r.end.Conclusion != "success" {
 		t.Errorf("%s\n%s", r.end.Conclusion, r.log)
 	}
@@ -115,14 +115,14 @@ func TestBuildPushDefaultContext(t *testing.T) {
 
 func TestBuildPushRefuses(t *testing.T) {
 	for with, want := range map[string]string{
-		"push: true, context: ., tags: a":                       "read Dockerfile 'Dockerfile'",
-		"push: true, context: /etc, tags: a":                    "context: '/etc' is not inside the workspace",
-		"push: true, context: 'https://x/y.git'":                "contexts by URL are not supported yet",
-		"push: true, context: ., file: ../../job.json, tags: a": "file: '../../job.json' is not inside the workspace",
-		"context: ., provenance: mode=max":                      "input 'provenance' of docker/build-push-action@v6: attestations come with a later version",
-		"context: ., cache-from: type=gha":                      "type=gha is not supported yet",
-		"context: ., build-args: novalue":                       "build-args: 'novalue' is not NAME=VALUE",
-		"context: ., outputs: type=local":                       "input 'outputs'",
+		"push: true, context: ., tags: r.example/demo/a":                       "read Dockerfile 'Dockerfile'",
+		"push: true, context: /etc, tags: r.example/demo/a":                    "context: '/etc' is not inside the workspace",
+		"push: true, context: 'https://x/y.git'":                               "contexts by URL are not supported yet",
+		"push: true, context: ., file: ../../job.json, tags: r.example/demo/a": "file: '../../job.json' is not inside the workspace",
+		"context: ., provenance: mode=max":                                     "input 'provenance' of docker/build-push-action@v6: attestations come with a later version",
+		"context: ., cache-from: type=gha":                                     "type=gha is not supported yet",
+		"context: ., build-args: novalue":                                      "build-args: 'novalue' is not NAME=VALUE",
+		"context: ., outputs: type=local":                                      "input 'outputs'",
 	} {
 		t.Run(with, func(t *testing.T) {
 			dir := prepare(t, job("      - uses: docker/build-push-action@v6\n        with: {"+with+"}\n"))

@@ -3,7 +3,9 @@ package runner
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/url"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -16,7 +18,10 @@ const masked = "***"
 // ones are covered as a whole.
 type masker struct {
 	mu       sync.RWMutex
-	patterns map[string]bool
+	patterns map[string]bool // whether it is in the automaton
+	size     int             // bytes of the patterns in the automaton
+	overflow []string        // patterns beyond maxAutomaton, looked for one by one
+	stale    bool            // the automaton lacks patterns
 	longest  int
 	class    [256]uint8 // byte -> column; 0 for bytes in no pattern
 	columns  int
@@ -26,27 +31,45 @@ type masker struct {
 
 func newMasker() *masker { return &masker{patterns: map[string]bool{}} }
 
+// The automaton takes some 300 bytes of memory for each byte of a pattern.
+const (
+	maxAutomaton = 128 << 10
+	maxPatterns  = 20_000
+)
+
+// errMasks says that a job asks for more masks than there can be. What it asked
+// to hide is not hidden then, so the step must fail.
+var errMasks = errors.New("there are too many masks")
+
 // add masks secret from now on.
-func (m *masker) add(secret string) {
+func (m *masker) add(secret string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	before := len(m.patterns)
 	values := append([]string{secret}, strings.FieldsFunc(secret, func(r rune) bool { return r == '\n' || r == '\r' })...)
 	for _, v := range values {
 		v = strings.TrimRight(v, "\r\n")
 		if strings.TrimSpace(v) == "" {
 			continue
 		}
-		m.patterns[v] = true
-		for _, e := range encodings(v) {
-			if e != "" {
-				m.patterns[e] = true
+		for _, p := range append([]string{v}, encodings(v)...) {
+			if _, ok := m.patterns[p]; ok || p == "" {
+				continue
 			}
+			if len(m.patterns) >= maxPatterns {
+				return errMasks
+			}
+			m.longest = max(m.longest, len(p))
+			if m.size+len(p) > maxAutomaton {
+				m.patterns[p] = false
+				m.overflow = append(m.overflow, p)
+				continue
+			}
+			m.patterns[p] = true
+			m.size += len(p)
+			m.stale = true
 		}
 	}
-	if len(m.patterns) != before {
-		m.build()
-	}
+	return nil
 }
 
 // minEncoded is the length below which a derived form is too likely to be
@@ -87,11 +110,14 @@ func encodings(v string) []string {
 
 // build makes the automaton.
 func (m *masker) build() {
-	m.class, m.columns, m.longest = [256]uint8{}, 1, 0
+	m.stale = false
+	m.class, m.columns = [256]uint8{}, 1
 	list := make([]string, 0, len(m.patterns))
-	for p := range m.patterns {
+	for p, in := range m.patterns {
+		if !in {
+			continue
+		}
 		list = append(list, p)
-		m.longest = max(m.longest, len(p))
 		for i := range len(p) {
 			if m.class[p[i]] == 0 && m.columns < 255 {
 				m.class[p[i]] = uint8(m.columns)
@@ -147,7 +173,44 @@ type span struct{ from, to int }
 // spans finds the secrets in text, merged where they overlap or touch.
 func (m *masker) spans(text string) []span {
 	m.mu.RLock()
+	if m.stale {
+		m.mu.RUnlock()
+		m.mu.Lock()
+		if m.stale {
+			m.build()
+		}
+		m.mu.Unlock()
+		m.mu.RLock()
+	}
 	defer m.mu.RUnlock()
+	out := m.scan(text)
+	for _, p := range m.overflow {
+		for at := 0; ; {
+			i := strings.Index(text[at:], p)
+			if i < 0 {
+				break
+			}
+			out = append(out, span{at + i, at + i + len(p)})
+			at += i + 1
+		}
+	}
+	if len(m.overflow) == 0 {
+		return out
+	}
+	slices.SortFunc(out, func(a, b span) int { return a.from - b.from })
+	merged := out[:0]
+	for _, s := range out {
+		if n := len(merged); n > 0 && merged[n-1].to > s.from {
+			merged[n-1].to = max(merged[n-1].to, s.to)
+			continue
+		}
+		merged = append(merged, s)
+	}
+	return merged
+}
+
+// scan runs the automaton over text.
+func (m *masker) scan(text string) []span {
 	if len(m.found) < 2 {
 		return nil
 	}

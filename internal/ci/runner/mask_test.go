@@ -3,17 +3,48 @@ package runner
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 )
 
+func hide(t testing.TB, m *masker, secret string) {
+	t.Helper()
+	if err := m.add(secret); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestManyMasks: more than the automaton takes still hides, and there is an end.
+func TestManyMasks(t *testing.T) {
+	m := newMasker()
+	for i := range 300 {
+		hide(t, m, fmt.Sprintf("%d-%s", i, strings.Repeat("x", 200)))
+	}
+	if len(m.overflow) == 0 || len(m.found) > maxAutomaton+1 {
+		t.Errorf("%d patterns beyond the automaton of %d states", len(m.overflow), len(m.found))
+	}
+	for _, i := range []int{0, 150, 299} {
+		if got := m.mask(fmt.Sprintf("a %d-%s b", i, strings.Repeat("x", 200))); got != "a *** b" {
+			t.Errorf("secret %d: %q", i, got)
+		}
+	}
+	var err error
+	for i := 0; err == nil && i < 2*maxPatterns; i++ {
+		err = m.add(fmt.Sprintf("secret number %d", i))
+	}
+	if !errors.Is(err, errMasks) {
+		t.Errorf("no end of masks: %v", err)
+	}
+}
+
 func TestMask(t *testing.T) {
 	m := newMasker()
 	for _, s := range []string{"abcdef", "defghi", "line one\nline two", `quo"te&rest`, "", "  ", "x"} {
 		if s != "x" {
-			m.add(s)
+			hide(t, m, s)
 		}
 	}
 	for _, tc := range []struct{ in, want string }{
@@ -37,7 +68,7 @@ func TestMask(t *testing.T) {
 func TestMaskEncodings(t *testing.T) {
 	const secret = `p@ss "w0rd"&<more>'ö`
 	m := newMasker()
-	m.add(secret)
+	hide(t, m, secret)
 	j, err := json.Marshal(secret)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +94,7 @@ func TestMaskEncodings(t *testing.T) {
 // long to wait for its end.
 func TestMaskAcrossWrites(t *testing.T) {
 	m := newMasker()
-	m.add("sekret-value")
+	hide(t, m, "sekret-value")
 	var got []string
 	w := &lines{emit: func(l string) { got = append(got, m.mask(l)) }, mask: m}
 	for _, p := range []string{"a sek", "ret-", "value b\nsekret", "-value\r\nx\ry"} {
@@ -97,8 +128,8 @@ func FuzzMask(f *testing.F) {
 	f.Add("a\nb", "aa", "aaab")
 	f.Fuzz(func(t *testing.T, one, two, text string) {
 		m := newMasker()
-		m.add(one)
-		m.add(two)
+		hide(t, m, one)
+		hide(t, m, two)
 		covered := make([]bool, len(text))
 		for _, sp := range m.spans(text) {
 			for i := sp.from; i < sp.to; i++ {
@@ -126,7 +157,7 @@ func FuzzMask(f *testing.F) {
 func BenchmarkMask(b *testing.B) {
 	m := newMasker()
 	for i := range 20 {
-		m.add(fmt.Sprintf("secret-%d-%s", i, strings.Repeat("x", 20)))
+		hide(b, m, fmt.Sprintf("secret-%d-%s", i, strings.Repeat("x", 20)))
 	}
 	line := strings.Repeat("an ordinary line of output without anything to hide ", 2)
 	b.SetBytes(int64(len(line)))

@@ -213,7 +213,9 @@ func (j *job) prepare(ctx context.Context, s *step) (err error) {
 			return err
 		}
 	}
-	j.addSecrets()
+	if err := j.addSecrets(); err != nil {
+		return err
+	}
 	if err := j.makeDirectories(); err != nil {
 		return err
 	}
@@ -287,16 +289,22 @@ func sessionID(jobID string) string {
 }
 
 // addSecrets makes the secrets context and masks what is in it.
-func (j *job) addSecrets() {
+func (j *job) addSecrets() error {
 	c := expr.NewObject()
 	c.Set("GITHUB_TOKEN", j.secrets.Token)
 	c.Set("github_token", j.secrets.Token)
-	j.mask.add(j.secrets.Token)
+	values := []string{j.secrets.Token}
 	for name, value := range j.secrets.Values {
 		c.Set(name, value)
-		j.mask.add(value)
+		values = append(values, value)
 	}
 	j.contexts.secrets = c
+	for _, v := range values {
+		if err := j.mask.add(v); err != nil {
+			return fmt.Errorf("hide secrets: %w", err)
+		}
+	}
+	return nil
 }
 
 // makeDirectories creates the workspace under the name of the repository, as
@@ -360,10 +368,13 @@ func (j *job) complete(ctx context.Context) (outputs map[string]string, err erro
 	return outputs, s.finish(outcome, outcome)
 }
 
+// maxOutputs bounds the outputs of a job together.
+const maxOutputs = 1 << 20
+
 // outputs evaluates the outputs of the job. A value that holds a secret is
 // left out, as GitHub does.
 func (j *job) outputs(s *step) (map[string]string, error) {
-	out := map[string]string{}
+	out, size := map[string]string{}, 0
 	env := expr.Env{Values: j.contexts.values(j.env.context()), Memory: memory}
 	evaluated, err := evaluatePairs(j.spec.Job.Outputs, workflow.JobOutputsScope, env)
 	if err != nil {
@@ -373,6 +384,9 @@ func (j *job) outputs(s *step) (map[string]string, error) {
 		if j.mask.hides(p.value) {
 			s.annotate(jobdir.Note{Level: "warning", Message: "Skip output '" + p.name + "' since it may contain secret."})
 			continue
+		}
+		if size += len(p.value); size > maxOutputs {
+			return nil, fmt.Errorf("the outputs of the job are larger than %d bytes", maxOutputs)
 		}
 		out[p.name] = p.value
 	}

@@ -26,7 +26,11 @@ func (s *step) line(text string) {
 	default:
 		if err := s.command(c, text); err != nil {
 			s.failed = true
-			s.log.print(fmt.Sprintf("##[error]Unable to process command '%s' successfully: %s", text, err))
+			shown := text
+			if c.name == "add-mask" {
+				shown = "::add-mask::" + masked // it could not be hidden
+			}
+			s.log.print(fmt.Sprintf("##[error]Unable to process command '%s' successfully: %s", shown, err))
 		}
 	}
 }
@@ -55,7 +59,9 @@ func (s *step) command(c command, text string) error {
 			s.annotate(jobdir.Note{Level: "warning", Message: "Can't add secret mask for empty string in ##[add-mask] command."})
 			return nil
 		}
-		s.job.mask.add(c.data)
+		if err := s.job.mask.add(c.data); err != nil {
+			return err
+		}
 		s.log.print("::add-mask::" + masked)
 	case "echo":
 		switch strings.ToUpper(c.data) {
@@ -117,7 +123,9 @@ func (s *step) stopCommands(token string) error {
 		}
 	}
 	if len(token) > 6 {
-		s.job.mask.add(token)
+		if err := s.job.mask.add(token); err != nil {
+			return err
+		}
 	}
 	s.stopToken = token
 	return nil

@@ -62,6 +62,9 @@ func (s *Service) advanceAll(ctx context.Context) error {
 // advance carries out what is due in one run.
 func (s *Service) advance(ctx context.Context, id int64) error {
 	a, err := s.loadActive(ctx, id)
+	if unreadable, ok := errors.AsType[*unreadableError](err); ok {
+		return s.abandon(ctx, a, unreadable)
+	}
 	if err != nil {
 		return err
 	}
@@ -103,6 +106,31 @@ func (s *Service) advance(ctx context.Context, id int64) error {
 		}
 	}
 	return nil
+}
+
+// abandon ends a run that cannot be carried on, once its running jobs have
+// ended by themselves.
+func (s *Service) abandon(ctx context.Context, a active, why error) error {
+	for _, j := range a.jobs {
+		if j.Started && j.Result == "" {
+			return nil
+		}
+	}
+	var e event.RunFinished
+	err := s.DB.Write(ctx, func(tx store.Tx) (err error) {
+		a.Conclusion, a.FinishedAt = string(engine.Failure), s.Now()
+		for key := range a.queued {
+			if err := endJob(ctx, tx, a.ID, key, a.Conclusion, why.Error(), nil, a.FinishedAt); err != nil {
+				return err
+			}
+		}
+		e, err = finishRun(ctx, tx, a.Run)
+		return err
+	})
+	if err == nil {
+		s.announce(e)
+	}
+	return err
 }
 
 func engineNext(a active) []engine.Action {

@@ -74,8 +74,16 @@ func (s *Service) loadActive(ctx context.Context, id int64) (active, error) {
 	a.github, _ = v.(*expr.Object)
 	w, findings := workflow.Parse(a.WorkflowPath, []byte(a.source))
 	if w == nil {
-		return a, fmt.Errorf("workflow file of the run cannot be read any more: %s", findings[0])
+		return a, &unreadableError{findings[0]}
 	}
 	a.workflow = w
 	return a, nil
+}
+
+// unreadableError says that this version reads the workflow file of a run
+// otherwise than the one that made the run: it cannot go on.
+type unreadableError struct{ finding workflow.Finding }
+
+func (e *unreadableError) Error() string {
+	return "this version of Penstock cannot read the workflow of the run: " + e.finding.String()
 }

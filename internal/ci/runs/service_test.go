@@ -514,3 +514,21 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("%d jobs at once, %d left; want 2 and 0", most, now)
 	}
 }
+
+// TestRunOfAWorkflowThatIsNotReadAnyMore ends, instead of being tried for ever.
+func TestRunOfAWorkflowThatIsNotReadAnyMore(t *testing.T) {
+	h := newHouse(t)
+	h.push("x", map[string]string{".github/workflows/ci.yml": "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps: [{run: echo began; sleep 0.5}]\n  b: {needs: a, runs-on: ubuntu-latest, steps: [{run: 'true'}]}\n"})
+	h.awaitLog(1, "began")
+	err := h.db.Write(context.Background(), func(tx store.Tx) error {
+		_, err := tx.ExecContext(context.Background(), `UPDATE runs SET source = 'on: push'`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := h.wait(1)
+	if r.Conclusion != "failure" || r.Jobs[0].Conclusion != "success" || !strings.Contains(r.Jobs[1].Message, "cannot read the workflow of the run: .github/workflows/ci.yml:1:1: required key 'jobs' is missing") {
+		t.Errorf("%+v", r)
+	}
+}
