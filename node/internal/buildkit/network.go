@@ -119,7 +119,7 @@ func addBridge(o Options, gateway netip.Addr) error {
 // refuseOverlap refuses a subnet that this machine is in with another
 // interface. Wider routes, as of a VPN, are no hindrance: ours is narrower.
 func refuseOverlap(o Options) error {
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := consistent(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -135,7 +135,7 @@ func refuseOverlap(o Options) error {
 
 // removeBridge removes the bridge and all interfaces on it.
 func removeBridge(br netlink.Link) error {
-	links, err := netlink.LinkList()
+	links, err := consistent(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)
 	}
@@ -151,6 +151,17 @@ func removeBridge(br netlink.Link) error {
 		return fmt.Errorf("remove bridge %s: %w", br.Attrs().Name, err)
 	}
 	return nil
+}
+
+// consistent asks again while the kernel's answer was changed under way, which
+// happens where Pods come and go.
+func consistent[T any](list func() ([]T, error)) ([]T, error) {
+	for try := 0; ; try++ {
+		all, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == 20 {
+			return all, err
+		}
+	}
 }
 
 // New makes the network of one step. The name of the host inside is BuildKit's

@@ -153,6 +153,7 @@ func (s *Server) Run(tb testing.TB) {
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		s.cmd = nil
 		tb.Fatalf("start the image builder: %v\n%s", err, s.log)
 	}
 }
