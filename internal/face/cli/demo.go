@@ -211,7 +211,8 @@ func printDemo(w io.Writer, r demo.Result) {
 			fmt.Fprintf(w, "  %s\t%.1fs\t%.1fs\n", s.Name, s.Seconds, s.SincePush)
 		}
 		for _, u := range round.URLs {
-			fmt.Fprintf(w, "  answers on\t%s\t\n", u)
+			// No tab: addresses are not part of the columns.
+			fmt.Fprintf(w, "  answers on %s\n", u)
 		}
 	}
 }

@@ -135,7 +135,6 @@ func (d *Demo) waitSynced(ctx context.Context, name string) error {
 // followSync shows dev's Application until a revision after before has been
 // applied, and returns when that was seen.
 func (d *Demo) followSync(ctx context.Context, topic string, before application) (time.Time, error) {
-	d.board.set(topic, "waiting", "for the deploy job's commit", nil)
 	for {
 		a, err := d.application(ctx, dev.app)
 		switch {

@@ -36,6 +36,11 @@ func (d *Demo) deploy(ctx context.Context, shop *workCopy, name, tagline string)
 	d.board.end(topic("git push"), "passed", shopRepo+" "+short(r.Commit))
 	r.reached("git push", push, push)
 	pushed := time.Now()
+	for _, next := range []struct{ what, detail string }{
+		{"workflow", ""}, {"sync", "for the deploy job's commit"}, {"answer", d.url(dev)},
+	} {
+		d.board.set(topic(next.what), "waiting", next.detail, nil)
+	}
 
 	var (
 		followed          run
@@ -52,7 +57,6 @@ func (d *Demo) deploy(ctx context.Context, shop *workCopy, name, tagline string)
 		return err
 	})
 	g.Go(func() (err error) {
-		d.board.set(topic("answer"), "waiting", d.url(dev), nil)
 		if err = d.waitAnswer(gctx, dev, r.Commit, tagline); err != nil {
 			return err
 		}

@@ -77,7 +77,6 @@ func (r run) items() []Item {
 // followRun finds the run of a commit and shows it until it ends. firstLog is
 // when its first log line arrived here.
 func (d *Demo) followRun(ctx context.Context, topic, commit string) (r run, firstLog time.Time, err error) {
-	d.board.set(topic, "queued", "", nil)
 	id, err := d.findRun(ctx, commit)
 	if err != nil {
 		return run{}, time.Time{}, err
