@@ -229,11 +229,6 @@ func (s *session) start(ctx context.Context, fs *rootfs) error {
 	if err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
-	fd, err := unix.PidfdOpen(s.pid, 0)
-	if err != nil {
-		return fmt.Errorf("watch container: %w", err)
-	}
-	s.pidfd = os.NewFile(uintptr(fd), "pidfd")
 	s.group, err = cgtree.Make(cgRoot, group)
 	if err != nil {
 		return fmt.Errorf("make control group: %w", err)

@@ -36,7 +36,6 @@ type session struct {
 	slot     slot
 	control  *net.UnixConn
 	pid      int
-	pidfd    *os.File
 	group    cgtree.Group
 	linked   bool // the interface may exist
 	forwards *forward.Forwards
@@ -319,9 +318,6 @@ func (s *session) close() error {
 	}
 	s.wg.Wait()
 	errs = append(errs, unlink)
-	if s.pidfd != nil {
-		s.pidfd.Close()
-	}
 	if s.slot.lock != nil {
 		s.slot.release()
 	}
