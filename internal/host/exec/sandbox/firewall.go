@@ -23,6 +23,7 @@ const (
 	chainIn      = "PENSTOCK-CI-IN"      // sandbox to the host itself
 	chainForward = "PENSTOCK-CI-FORWARD" // sandbox to anywhere else, and back
 	chainNAT     = "PENSTOCK-CI-NAT"
+	chainSource  = "PENSTOCK-CI-SOURCE" // whether a packet's source is the sandbox's own
 )
 
 // localNetworks are interfaces behind which other software keeps networks of
@@ -41,6 +42,7 @@ type rule struct{ table, chain, match string }
 
 func (n networks) jumps() []rule {
 	out := []rule{
+		{"raw", "PREROUTING", "-i " + interfacePrefix + "+ -j " + chainSource},
 		{"filter", "INPUT", "-i " + interfacePrefix + "+ -j " + chainIn},
 		{"filter", "FORWARD", "-i " + interfacePrefix + "+ -j " + chainForward},
 		{"filter", "FORWARD", "-o " + interfacePrefix + "+ -j " + chainForward},
@@ -103,6 +105,12 @@ func (n networks) rules() string {
 	}
 	line("-A %s -i %s+ -j ACCEPT", chainForward, interfacePrefix)
 	line("-A %s -j REJECT", chainForward) // new connections into a sandbox
+	line("COMMIT")
+	line("*raw")
+	line(":%s - [0:0]", chainSource)
+	// The kernel's own filter is on for each link, but a machine-wide setting
+	// can make it a loose one.
+	line("-A %s -m rpfilter --invert -j DROP", chainSource)
 	line("COMMIT")
 	line("*nat")
 	line(":%s - [0:0]", chainNAT)
@@ -261,7 +269,7 @@ func clearRules(ctx context.Context, own networks) error {
 			errs = append(errs, remove(ctx, r))
 		}
 	}
-	for _, c := range []rule{{table: "filter", chain: chainIn}, {table: "filter", chain: chainForward}, {table: "nat", chain: chainNAT}} {
+	for _, c := range []rule{{table: "filter", chain: chainIn}, {table: "filter", chain: chainForward}, {table: "nat", chain: chainNAT}, {table: "raw", chain: chainSource}} {
 		if !strings.Contains(saved, ":"+c.chain+" ") {
 			continue
 		}

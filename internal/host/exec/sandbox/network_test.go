@@ -35,8 +35,8 @@ var (
 )
 
 // otherMachine makes a network namespace that stands for another machine: it
-// answers on port 8000 with the address that asked. It returns that port.
-func otherMachine(t *testing.T) {
+// answers on TCP port 8000 with the address that asked. It returns its UDP port 8000.
+func otherMachine(t *testing.T) (udp net.PacketConn) {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -52,8 +52,10 @@ func otherMachine(t *testing.T) {
 	other, err := netns.New() // and we are in it
 	must(err)
 	l, err := net.Listen("tcp", ":8000")
+	udp, udpErr := net.ListenPacket("udp4", ":8000")
 	backErr := netns.Set(host)
 	must(err)
+	must(udpErr)
 	must(backErr)
 	srv := &http.Server{
 		ReadHeaderTimeout: 5 * time.Second,
@@ -63,7 +65,7 @@ func otherMachine(t *testing.T) {
 		}),
 	}
 	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close(); other.Close() })
+	t.Cleanup(func() { srv.Close(); udp.Close(); other.Close() })
 
 	name := fmt.Sprintf("xt%d", os.Getpid()%100000)
 	attrs := netlink.NewLinkAttrs()
@@ -90,6 +92,7 @@ func otherMachine(t *testing.T) {
 		must(h.AddrAdd(eth, addr(a+"/32")))
 		must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.ParseIP(a).To4(), Mask: net.CIDRMask(32, 32)}, Gw: net.ParseIP(allowedAddr)}))
 	}
+	return udp
 }
 
 // get fetches a page with nothing but a shell: the address, or a failure.
@@ -106,7 +109,7 @@ func get(t *testing.T, s exec.Session, hostport string) (string, bool) {
 
 func TestNetwork(t *testing.T) {
 	r := newRuntime(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{netip.MustParsePrefix("198.19.0.0/16")} })
-	otherMachine(t)
+	udp := otherMachine(t)
 
 	// A service of the host, on all its addresses.
 	l, err := net.Listen("tcp", "0.0.0.0:0")
@@ -182,6 +185,43 @@ func TestNetwork(t *testing.T) {
 	t.Run("no way to take another's address", func(t *testing.T) {
 		if out, code := Sh(t, a, "ip address add 10.216.0.99/32 dev eth0 2>&1 || ip route replace default dev lo 2>&1"); code == 0 {
 			t.Errorf("the address can be changed: %s", out)
+		}
+	})
+	t.Run("another's source address", func(t *testing.T) {
+		send := func(source string) string {
+			return Must(t, a, `python3 - <<'END'
+import socket, struct
+src, dst = "`+source+`" or socket.gethostbyname_ex(socket.gethostname())[2][0], "`+allowedAddr+`"
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+data = b"`+source+`."
+udp = struct.pack("!HHHH", 9999, 8000, 8 + len(data), 0) + data
+ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, socket.inet_aton(src), socket.inet_aton(dst))
+for _ in range(3): s.sendto(ip + udp, (dst, 0))
+END`)
+		}
+		own := strings.TrimSpace(Must(t, a, "ip -o -4 address show eth0 | grep -o 'inet 10[0-9.]*' | cut -c6-"))
+		send(own)
+		send("10.216.0.249")
+		send(hostSide)
+		var got []string
+		buf := make([]byte, 100)
+		for len(got) < 3 {
+			if err := udp.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			n, _, err := udp.ReadFrom(buf)
+			if err != nil {
+				break
+			}
+			got = append(got, string(buf[:n]))
+		}
+		for _, g := range got {
+			if g != own+"." {
+				t.Errorf("a packet got out with the source %s", g)
+			}
+		}
+		if len(got) == 0 {
+			t.Error("not even packets with the own source got out: the test shows nothing")
 		}
 	})
 	t.Run("IPv6", func(t *testing.T) {

@@ -132,7 +132,10 @@ func TestSlots(t *testing.T) {
 
 func TestMissingJumps(t *testing.T) {
 	want := networks{Subnets: []netip.Prefix{netip.MustParsePrefix("10.216.0.0/16")}}.jumps()
-	ok := `*filter
+	ok := `*raw
+-A PREROUTING -i pnci+ -j PENSTOCK-CI-SOURCE
+COMMIT
+*filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
 :PENSTOCK-CI-IN - [0:0]
@@ -159,7 +162,7 @@ COMMIT
 		t.Errorf("missing %v, want the jump in INPUT", got)
 	}
 	// The same words in another table are something else.
-	if got := missingJumps(strings.Replace(ok, "*nat", "*raw", 1), want); len(got) != 1 || got[0].table != "nat" {
+	if got := missingJumps(strings.Replace(ok, "*nat", "*mangle", 1), want); len(got) != 1 || got[0].table != "nat" {
 		t.Errorf("missing %v, want the one in nat", got)
 	}
 }

@@ -54,11 +54,20 @@ func run() error {
 	makeThreads()
 
 	a := &agent{conn: c, running: map[int]uint64{}}
-	child := make(chan os.Signal, 1)
+	// Every signal is caught, and all but one are nothing to us: a first process
+	// without handlers would be safe from the others in its namespace, but the
+	// runtime has handlers. They cannot be ignored either, for commands would
+	// inherit that.
+	child, others := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(others)
 	signal.Notify(child, syscall.SIGCHLD)
 	go func() {
-		for range child {
-			a.reap()
+		for {
+			select {
+			case <-child:
+				a.reap()
+			case <-others:
+			}
 		}
 	}()
 	if err := a.send(wire.Message{Op: wire.Ready}); err != nil {
