@@ -45,6 +45,9 @@ healthy. The exit code is 1 when the sync fails, 6 when the time is over.`,
 		Example: "  penstock app sync shop --wait --timeout 2m",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if o.async && o.wait {
+				return &problem.Error{Op: "sync application", Subject: args[0], Err: fmt.Errorf("%w: --async and --wait exclude each other", problem.ErrUsage), Hint: c.CommandPath() + " --help"}
+			}
 			client, err := f.client()
 			if err != nil {
 				return err
@@ -76,7 +79,6 @@ healthy. The exit code is 1 when the sync fails, 6 when the time is over.`,
 	fl.BoolVar(&o.async, "async", false, "ask for the sync and do not wait")
 	fl.BoolVar(&o.wait, "wait", false, "wait until the Application is synced and healthy")
 	fl.DurationVar(&o.timeout, "timeout", 5*time.Minute, "give up waiting after this `time`")
-	c.MarkFlagsMutuallyExclusive("async", "wait")
 	return c
 }
 

@@ -33,16 +33,11 @@ func service(s *corev1.Service) Health {
 	return healthy("")
 }
 
-// ingress differs from Argo CD's check, which waits for a load balancer to
-// write an address into status: Penstock's own gateway serves an Ingress
-// without one, so only an Ingress of another class waits.
+// ingress is healthy once whoever serves it has said where; Penstock's gateway
+// does.
 func ingress(i *networkingv1.Ingress) Health {
-	class := i.Annotations["kubernetes.io/ingress.class"]
-	if i.Spec.IngressClassName != nil {
-		class = *i.Spec.IngressClassName
-	}
-	if class != "" && class != "penstock" && len(i.Status.LoadBalancer.Ingress) == 0 {
-		return progressing("Waiting for an address from ingress class %q", class)
+	if len(i.Status.LoadBalancer.Ingress) == 0 {
+		return progressing("Waiting for an address")
 	}
 	return healthy("")
 }

@@ -242,6 +242,8 @@ func TestRefusals(t *testing.T) {
 		{"base leaves", "-- a/kustomization.yaml --\nresources: [../../../b]\n", v1alpha1.Source{Path: "a"}, "kustomize build"},
 		{"file outside the kustomization", "-- a/kustomization.yaml --\nconfigMapGenerator: [{name: x, files: [../secret]}]\n-- secret --\ns\n", v1alpha1.Source{Path: "a"}, "is not in or below"},
 		{"helm in kustomize", "-- a/kustomization.yaml --\nhelmCharts: [{name: x, repo: 'https://example.com'}]\n", v1alpha1.Source{Path: "a"}, "kustomize build"},
+		{"program as a transformer", "-- a/kustomization.yaml --\nresources: [c.yaml]\ntransformers: [f.yaml]\n-- a/c.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n-- a/f.yaml --\napiVersion: example.com/v1\nkind: F\nmetadata: {name: f, annotations: {config.kubernetes.io/function: 'exec: {path: ./x}'}}\n-- a/x --\n#!/bin/sh\n", v1alpha1.Source{Path: "a"}, "kustomize build"},
+		{"image as a generator", "-- a/kustomization.yaml --\ngenerators: [f.yaml]\n-- a/f.yaml --\napiVersion: example.com/v1\nkind: F\nmetadata: {name: f, annotations: {config.kubernetes.io/function: 'container: {image: x}'}}\n", v1alpha1.Source{Path: "a"}, "kustomize build"},
 		{"bad image", kustomizeFiles, v1alpha1.Source{Path: "k8s/base", Kustomize: &v1alpha1.KustomizeSource{Images: []string{"my-app"}}}, "changes nothing"},
 		{"no kustomization", "-- a/x.yaml --\n", v1alpha1.Source{Path: "a", Kustomize: &v1alpha1.KustomizeSource{}}, "a has no kustomization file"},
 	} {
@@ -291,17 +293,67 @@ func TestPoolRendersInWorkers(t *testing.T) {
 }
 
 // A worker that is root at first can reach nothing but the checkouts: not by a
-// link, and not by a bug that forgets os.Root, since it has another root.
+// link, and not by a bug that forgets os.Root, since it has another root. It is
+// nobody, and alone in its network.
 func TestWorkerIsConfined(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: other users' workers are confined by os.Root alone")
 	}
-	base, _ := checkout(t, "-- app/x.yaml --\n")
+	base, dir := checkout(t, "-- app/x.yaml --\n")
 	p := newPool(t, render.PoolOptions{Base: base})
 	_, err := p.Render(t.Context(), render.Request{Checkout: "../../../../etc", Source: v1alpha1.Source{Path: "."}})
 	if err == nil || !strings.Contains(err.Error(), "open the checkout") {
 		t.Fatalf("error = %v: the worker opened a directory outside its base", err)
 	}
+	if _, err := p.Render(t.Context(), render.Request{Checkout: dir, Source: v1alpha1.Source{Path: "app"}}); err != nil {
+		t.Fatal(err)
+	}
+	worker := idleWorker(t)
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if net, err := os.Readlink(worker + "/ns/net"); err != nil || net == ours {
+		t.Errorf("the worker's network is %s, ours %s (%v)", net, ours, err)
+	}
+	if root, err := os.Readlink(worker + "/root"); err != nil || root != base {
+		t.Errorf("the worker's root is %s, want %s (%v)", root, base, err)
+	}
+	status, err := os.ReadFile(worker + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"Uid:\t65534\t65534\t65534\t65534", "Gid:\t65534\t65534\t65534\t65534", "Groups:\t \n", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"} {
+		if !strings.Contains(string(status), line) {
+			t.Errorf("the worker's status lacks %q:\n%s", line, status)
+		}
+	}
+	if env, err := os.ReadFile(worker + "/environ"); err != nil || strings.Contains(string(env), "GOFLAGS") || len(env) > 60 {
+		t.Errorf("the worker's environment is %q (%v)", env, err)
+	}
+}
+
+// idleWorker returns the /proc directory of the one worker process.
+func idleWorker(t *testing.T) string {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tasks {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		for _, pid := range strings.Fields(string(b)) {
+			cmd, err := os.ReadFile("/proc/" + pid + "/cmdline")
+			if err == nil && strings.Contains(string(cmd), "render-worker") {
+				return "/proc/" + pid
+			}
+		}
+	}
+	t.Fatal("no worker found")
+	return ""
 }
 
 func TestPoolBoundsTimeAndMemory(t *testing.T) {
