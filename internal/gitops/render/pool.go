@@ -90,8 +90,8 @@ func (p *Pool) Render(ctx context.Context, req Request) (*Result, error) {
 	}
 	if err != nil {
 		w.end()
-		if w.overLimits() {
-			return nil, errorf("rendering needs more than its limits of %d MiB of memory and %d s of CPU", p.o.Memory>>20, workerCPUSeconds)
+		if why := w.crash(); why != "" {
+			return nil, errorf("rendering broke its worker, which has limits of %d MiB of memory and %d s of CPU: %s", p.o.Memory>>20, workerCPUSeconds, why)
 		}
 		return nil, fmt.Errorf("ask the render worker: %w (%s)", err, w.stderr.String())
 	}

@@ -87,13 +87,20 @@ func (w *worker) end() {
 	_ = w.cmd.Wait()
 }
 
-// overLimits says whether the process, which has ended, hit a limit.
-func (w *worker) overLimits() bool {
-	if strings.Contains(w.stderr.String(), "out of memory") || strings.Contains(w.stderr.String(), "cannot allocate memory") {
-		return true
+// crash says how a process that has ended in the middle of a request ended, or
+// "" if it did so by its own decision. Out of memory has many forms: a Go
+// program says so, or a signal ends it, or it stumbles over a page that it did
+// not get.
+func (w *worker) crash() string {
+	if ws, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return ws.Signal().String()
 	}
-	ws, ok := w.cmd.ProcessState.Sys().(syscall.WaitStatus)
-	return ok && ws.Signaled()
+	words := w.stderr.String()
+	if !strings.Contains(words, "goroutine ") {
+		return ""
+	}
+	first, _, _ := strings.Cut(words, "\n")
+	return first
 }
 
 // head keeps the first bytes that are written to it: a Go program says first
