@@ -53,6 +53,9 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	if err := flag.Set("containerd", o.Containerd); err != nil {
 		return fmt.Errorf("tell cAdvisor where containerd is: %w", err)
 	}
+	if err := register(ctx, o.Client, o.NodeName); err != nil {
+		return err
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx, s, deps, utilfeature.DefaultFeatureGate) }()
 	became := make(chan struct{})
