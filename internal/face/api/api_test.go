@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,9 +78,27 @@ func (m *memory) Delete(_ context.Context, name string) error {
 	return nil
 }
 
-func serve(t *testing.T, h http.Handler) (url string, log *bytes.Buffer) {
+// logBuffer is written by handlers while a test reads it.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func serve(t *testing.T, h http.Handler) (url string, log *logBuffer) {
 	t.Helper()
-	log = &bytes.Buffer{}
+	log = &logBuffer{}
 	srv := httptest.NewServer(Front(h, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	t.Cleanup(srv.Close)
 	return srv.URL, log
@@ -248,6 +267,25 @@ func TestAStreamThatEndsInSilenceIsWhole(t *testing.T) {
 	defer resp.Body.Close()
 	if b, err := io.ReadAll(resp.Body); string(b) != "last line\n" || err != nil {
 		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestAPanicInTheMiddleBreaksTheAnswerOff(t *testing.T) {
+	url, log := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half an ans")
+		_ = http.NewResponseController(w).Flush()
+		panic("boom")
+	}))
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil {
+		t.Errorf("the answer %q looks complete", b)
+	}
+	if !strings.Contains(log.String(), "boom") {
+		t.Errorf("logged %s", log)
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -24,13 +25,12 @@ func Front(h http.Handler, log *slog.Logger) http.Handler {
 		f.extend()
 		start := time.Now()
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler {
-				log.Error("handler panicked", "request", request, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-				if f.code == 0 {
-					writeProblem(f, http.StatusInternalServerError, "internal error; the server's log has it under request "+request)
+			if p := recover(); p != nil {
+				aborted, _ := p.(error)
+				if !errors.Is(aborted, http.ErrAbortHandler) {
+					log.Error("handler panicked", "request", request, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 				}
-			} else if p != nil {
-				panic(p) // net/http's own way to drop a connection
+				f.abort("internal error; the server's log has it under request " + request)
 			}
 			log.Debug("request", "request", request, "method", r.Method, "path", r.URL.Path, "status", max(f.code, http.StatusOK), "bytes", f.bytes, "took", time.Since(start))
 		}()
@@ -49,6 +49,18 @@ type frontWriter struct {
 	own   bool
 	code  int
 	bytes int64
+}
+
+// abort answers with an error or, when an answer has begun, breaks it off so
+// that it does not look complete.
+func (f *frontWriter) abort(detail string) {
+	if f.code == 0 {
+		writeProblem(f, http.StatusInternalServerError, detail)
+		return
+	}
+	if c, _, err := f.ctl.Hijack(); err == nil {
+		_ = c.Close()
+	}
 }
 
 func (f *frontWriter) extend() {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -122,7 +123,7 @@ func escapeRepo(name string) string {
 
 // repoError names what was tried, unless the error already does.
 func repoError(op, subject string, err error) error {
-	if _, ok := err.(*problem.Error); ok {
+	if p := (*problem.Error)(nil); errors.As(err, &p) {
 		return err
 	}
 	return &problem.Error{Op: op, Subject: subject, Err: err}

@@ -136,7 +136,7 @@ func (x *exchange) explain(err error, said *head) {
 }
 
 func (x *exchange) fail(what string, err error) {
-	x.server.log.Error(what, "repo", x.route.repo, "error", err)
+	x.server.log.Error("git request not served", "repo", x.route.repo, "tried", what, "error", err)
 	answer(x.out.w, http.StatusInternalServerError, what+": "+err.Error())
 }
 

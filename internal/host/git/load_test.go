@@ -3,6 +3,7 @@ package git_test
 import (
 	"crypto/rand"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -107,19 +108,20 @@ func TestALargePushIsStreamed(t *testing.T) {
 	}
 	h := start(t, t.TempDir())
 	u := h.create("demo/large")
-	noise := make([]byte, 100<<20)
-	if _, err := rand.Read(noise); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	run(t, dir, "init", "-q", "-b", "main")
 	run(t, dir, "config", "core.compression", "0")
-	if err := os.WriteFile(filepath.Join(dir, "noise"), noise, 0o644); err != nil {
+	f, err := os.Create(filepath.Join(dir, "noise"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(f, rand.Reader, 100<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
 	head := commit(t, dir, nil)
-	noise = nil
-	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	begin := time.Now()
