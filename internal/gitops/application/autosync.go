@@ -107,5 +107,11 @@ func healWait(last *v1alpha1.OperationState, n int64, now time.Time) time.Durati
 		return 0
 	}
 	wait := time.Duration(min(float64(healFirst)*math.Pow(healFactor, float64(n-1)), float64(healMost)))
-	return max(last.FinishedAt.Add(wait).Sub(now), 0)
+	return left(last.FinishedAt.Time, wait, now)
+}
+
+// left says how much is left of a wait that began at since. A clock that was
+// set back must not make it longer than it is.
+func left(since time.Time, wait time.Duration, now time.Time) time.Duration {
+	return min(max(since.Add(wait).Sub(now), 0), wait)
 }

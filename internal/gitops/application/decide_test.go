@@ -160,6 +160,21 @@ func TestAutoSync(t *testing.T) {
 	}
 }
 
+func TestClockThatIsSetBackDoesNotStretchWaits(t *testing.T) {
+	for _, tt := range []struct {
+		since time.Time
+		want  time.Duration
+	}{
+		{now.Add(-10 * time.Second), 0},
+		{now.Add(-2 * time.Second), 3 * time.Second},
+		{now.Add(time.Hour), 5 * time.Second},
+	} {
+		if got := left(tt.since, 5*time.Second, now); got != tt.want {
+			t.Errorf("since %s: %s, want %s", tt.since, got, tt.want)
+		}
+	}
+}
+
 func TestConcerns(t *testing.T) {
 	p := event.Push{Repo: "o/r", Updates: []event.RefUpdate{{Ref: "refs/heads/main"}, {Ref: "refs/tags/v1"}}}
 	for revision, want := range map[string]bool{"main": true, "v1": true, "": true, "HEAD": true, "refs/heads/main": true, "dev": false, "heads/main": false} {

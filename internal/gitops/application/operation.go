@@ -86,8 +86,7 @@ func (r *run) proceed(ctx context.Context, unserved []string) error {
 		if newer, err := r.superseded(ctx); newer != "" || err != nil {
 			return r.give(ctx, newer, err)
 		}
-		due := r.state.FinishedAt.Add(r.retryWait())
-		if wait := due.Sub(r.now); wait > 0 {
+		if wait := left(r.state.FinishedAt.Time, r.retryWait(), r.now); wait > 0 {
 			r.c.operations.AddAfter(r.app.Name, wait)
 			return nil
 		}

@@ -91,7 +91,7 @@ func (c *Controller) untilResync(app *v1alpha1.Application, now time.Time) time.
 	if app.Status.ReconciledAt == nil {
 		return c.o.Resync
 	}
-	return max(app.Status.ReconciledAt.Add(c.o.Resync).Sub(now), time.Second)
+	return max(left(app.Status.ReconciledAt.Time, c.o.Resync, now), time.Second)
 }
 
 // need says how thorough a refresh app needs, if any.
@@ -108,7 +108,7 @@ func need(app *v1alpha1.Application, asked level, now time.Time, resync time.Dur
 		return levelHard
 	case app.Spec.Destination != compared.Destination:
 		return max(asked, levelLatest)
-	case app.Status.ReconciledAt == nil || now.Sub(app.Status.ReconciledAt.Time) >= resync:
+	case app.Status.ReconciledAt == nil || left(app.Status.ReconciledAt.Time, resync, now) == 0:
 		return max(asked, levelLatest)
 	}
 	return asked
