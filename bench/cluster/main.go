@@ -31,7 +31,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "directory of penstock and penstock-node")
 	flag.StringVar(&o.out, "out", "", "directory for the report and the profiles; empty: only print")
 	full := flag.Bool("full", false, "measure idle for 10 minutes and start five times")
-	flag.StringVar(&o.only, "only", "", "comma-separated parts: node, up, pods, delivery, idle; empty: all")
+	flag.StringVar(&o.only, "only", "", "comma-separated parts: node, up, pods, delivery, sandbox, idle; empty: all")
 	flag.Parse()
 	o.rounds, o.idle = 3, 30*time.Second
 	if *full {
@@ -85,7 +85,7 @@ func measure(ctx context.Context, o options) (*report, error) {
 	}()
 	var failed error
 	for _, part := range []part{
-		{"node", startNode}, {"up", startAll}, {"pods", pods}, {"delivery", delivery}, {"idle", idle},
+		{"node", startNode}, {"up", startAll}, {"pods", pods}, {"delivery", delivery}, {"sandbox", sandboxes}, {"idle", idle},
 	} {
 		if ctx.Err() != nil {
 			return r, context.Cause(ctx)

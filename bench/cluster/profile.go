@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,9 +13,8 @@ import (
 	"time"
 )
 
-// profileNode takes a processor profile of penstock-node in the background. The
-// API server serves it; as everything is one process, it covers all of it. The
-// returned function waits for it and puts the top of it into the report.
+// profileNode takes a processor profile of penstock-node in the background. As
+// the cluster is one process, it covers all of it. The returned function waits for it and puts the top of it into the report.
 func (p *platform) profileNode(ctx context.Context, r *report, name string, d time.Duration) (finish func()) {
 	done := make(chan struct{})
 	var raw []byte
@@ -39,13 +39,9 @@ func (p *platform) profileNode(ctx context.Context, r *report, name string, d ti
 }
 
 func (p *platform) fetchProfile(ctx context.Context, d time.Duration) ([]byte, error) {
-	k, err := p.kube()
-	if err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, d+30*time.Second)
 	defer cancel()
-	return k.CoreV1().RESTClient().Get().AbsPath("/debug/pprof/profile").Param("seconds", fmt.Sprint(int(d.Seconds()))).DoRaw(ctx)
+	return socket(ctx, p.control(), http.MethodGet, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds())), nil)
 }
 
 // top renders the profile by function and by package, with the symbols that

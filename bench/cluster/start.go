@@ -18,8 +18,8 @@ import (
 // startNode measures penstock-node alone: a first start in an empty directory,
 // starts with the page cache dropped, and warm ones.
 func startNode(ctx context.Context, p *platform, r *report) error {
-	var cold, warm []float64
-	fresh, err := p.nodeOnce(ctx)
+	var cold, warm, cpu []float64
+	fresh, _, err := p.nodeOnce(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func startNode(ctx context.Context, p *platform, r *report) error {
 		if err := dropCaches(); err != nil {
 			note = "page cache could not be dropped: " + err.Error()
 		}
-		d, err := p.nodeOnce(ctx)
+		d, _, err := p.nodeOnce(ctx)
 		if err != nil {
 			return err
 		}
@@ -37,31 +37,33 @@ func startNode(ctx context.Context, p *platform, r *report) error {
 	}
 	r.add("node: start to ready, cold disk", "s", cold, note)
 	for range p.rounds {
-		d, err := p.nodeOnce(ctx)
+		d, used, err := p.nodeOnce(ctx)
 		if err != nil {
 			return err
 		}
 		warm = append(warm, d)
+		cpu = append(cpu, used)
 	}
 	r.add("node: start to ready, warm disk", "s", warm, "")
+	r.add("node: processor time until ready", "CPU s", cpu, "containerd included; a busy machine changes it less")
 	r.where("Start of the node: when each component was ready", p.timeline)
 	return nil
 }
 
 // nodeOnce starts the node, waits until it is ready, and stops it.
-func (p *platform) nodeOnce(ctx context.Context) (seconds float64, err error) {
+func (p *platform) nodeOnce(ctx context.Context) (seconds, cpu float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	log, err := os.Create(filepath.Join(p.dir, "bench-node.log"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer log.Close()
 	c := exec.Command(filepath.Join(p.bin, "penstock-node"), "run", "--data-dir", p.nodeDir())
 	c.Stdout, c.Stderr = log, log
 	began := time.Now()
 	if err := c.Start(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Wait() }()
@@ -77,6 +79,11 @@ func (p *platform) nodeOnce(ctx context.Context) (seconds float64, err error) {
 	}()
 	err = p.awaitReady(ready)
 	seconds = time.Since(began).Seconds()
+	if all, perr := p.processes(); perr == nil {
+		for _, u := range all {
+			cpu += u.cpu.Seconds()
+		}
+	}
 	if err == nil {
 		p.timeline, err = p.startTimeline(ctx)
 	}
@@ -91,7 +98,7 @@ func (p *platform) nodeOnce(ctx context.Context) (seconds float64, err error) {
 		_ = c.Process.Kill()
 		err = errors.Join(err, errors.New("the node did not stop within a minute"))
 	}
-	return seconds, err
+	return seconds, cpu, err
 }
 
 // startTimeline renders the components by the time at which they became ready.

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"time"
 
@@ -132,6 +133,11 @@ func (s *Server) handler() http.Handler {
 		answer(w, http.StatusAccepted, map[string]string{"state": "stopping"})
 		s.Stop()
 	})
+	// What the whole process spends its time and memory on. All of Kubernetes
+	// is in it, and the socket is its owner's alone.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 
