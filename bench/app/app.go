@@ -30,6 +30,8 @@ const workflow = `name: deliver
 on:
   push:
     branches: [main]
+permissions:
+  contents: write # of the manifests
 jobs:
   deliver:
     runs-on: ubuntu-latest
