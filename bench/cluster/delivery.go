@@ -228,13 +228,13 @@ func (d *deliverer) push(ctx context.Context, n int) (t passage, err error) {
 // run is what the benchmark reads of a CI run.
 type run struct {
 	ID         int64     `json:"id"`
-	SHA        string    `json:"sha"`
+	SHA        string    `json:"commit"`
 	Status     string    `json:"status"`
 	Conclusion string    `json:"conclusion"`
 	Message    string    `json:"message"`
 	CreatedAt  time.Time `json:"createdAt"`
 	StartedAt  time.Time `json:"startedAt"`
-	FinishedAt time.Time `json:"finishedAt"`
+	FinishedAt time.Time `json:"completedAt"`
 	Jobs       []struct {
 		Key       string    `json:"key"`
 		Message   string    `json:"message"`
@@ -243,7 +243,7 @@ type run struct {
 			Name       string    `json:"name"`
 			Conclusion string    `json:"conclusion"`
 			StartedAt  time.Time `json:"startedAt"`
-			FinishedAt time.Time `json:"finishedAt"`
+			FinishedAt time.Time `json:"completedAt"`
 		} `json:"steps"`
 	} `json:"jobs"`
 }

@@ -278,6 +278,8 @@ const ledger = `name: ledger
 on:
   push:
     branches: [main]
+permissions:
+  contents: write # of the ledger
 jobs:
   write:
     runs-on: ubuntu-latest
@@ -382,9 +384,10 @@ func (f *faults) serverDuringPushes(t *testing.T) {
 
 // ciRun is what the tests read of a run.
 type ciRun struct {
-	ID                               int64
-	SHA, Status, Conclusion, Message string
-	Jobs                             []struct {
+	ID                          int64
+	SHA                         string `json:"commit"`
+	Status, Conclusion, Message string
+	Jobs                        []struct {
 		Key   string
 		Steps []struct{ Name, Status, Conclusion string }
 	}
