@@ -30,7 +30,10 @@ import (
 )
 
 // Runtime opens sessions without isolation.
-type Runtime struct{ log *slog.Logger }
+type Runtime struct {
+	log     *slog.Logger
+	newTree func(id string) (tree, error)
+}
 
 var _ hostexec.Runtime = (*Runtime)(nil)
 
@@ -39,7 +42,7 @@ func New(log *slog.Logger) *Runtime {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Runtime{log: log}
+	return &Runtime{log: log, newTree: newTree}
 }
 
 // Name is "process".
@@ -74,7 +77,7 @@ func (r *Runtime) open(ctx context.Context, spec hostexec.SessionSpec) (*session
 		s.forwards.TCP(l, outside)
 	}
 	var err error
-	if s.tree, err = newTree(spec.ID); err != nil {
+	if s.tree, err = r.newTree(spec.ID); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -162,6 +165,7 @@ type tree interface {
 // branch knows the processes of one command.
 type branch interface {
 	began(pid int) // called right after the start
+	look()         // called before a signal, after which parents may be gone
 	kill() error   // ends the command and all its descendants
 	tidy()         // called at the command's end; descendants may go on
 }
@@ -262,7 +266,10 @@ func (s *session) wait(ctx context.Context, c *exec.Cmd, b branch, cmd hostexec.
 	case <-exited:
 	case <-ctx.Done():
 		hostexec.Escalate(cmd.Grace, exited,
-			func(sig syscall.Signal) { _ = syscall.Kill(-c.Process.Pid, sig) }, // gone already is fine
+			func(sig syscall.Signal) {
+				b.look()
+				_ = syscall.Kill(-c.Process.Pid, sig) // gone already is fine
+			},
 			func() {
 				if err := b.kill(); err != nil {
 					s.log.Warn("kill command", "error", err)

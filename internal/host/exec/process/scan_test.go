@@ -12,17 +12,21 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/penstock-dev/penstock/internal/host/exec/exectest"
 )
 
 func TestParseStat(t *testing.T) {
+	const rest = " 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 777 9 10"
 	for in, want := range map[string]*proc{
-		"12 (sh) S 1 12 12 0 -1":        {12, 1, 12, 12},
-		"13 (a) b (c)) R 12 13 14 0 -1": {13, 12, 13, 14},
-		"14 (gone) Z 12 13 14 0 -1":     nil,
-		"":                              nil,
-		"15 (x":                         nil,
-		"16 (x) S":                      nil,
-		"17 (x) S a b c d":              nil,
+		"12 (sh) S 1 12 12" + rest:        {12, 1, 12, 12, "777"},
+		"13 (a) b (c)) R 12 13 14" + rest: {13, 12, 13, 14, "777"},
+		"14 (gone) Z 12 13 14" + rest:     nil,
+		"12 (sh) S 1 12 12 0 -1":          nil,
+		"":                                nil,
+		"15 (x":                           nil,
+		"16 (x) S":                        nil,
+		"17 (x) S a b c d":                nil,
 	} {
 		got, ok := parseStat(in)
 		if ok != (want != nil) || ok && got != *want {
@@ -38,24 +42,32 @@ func FuzzParseStat(f *testing.F) {
 
 func TestDescendants(t *testing.T) {
 	table := []proc{
-		{1, 0, 1, 1},
-		{10, 1, 10, 10},  // the command
-		{11, 10, 10, 10}, // its child
-		{12, 11, 12, 12}, // a grandchild in a session of its own
-		{13, 1, 10, 10},  // orphaned, but in the session
-		{14, 12, 14, 14},
-		{20, 1, 20, 20}, // somebody else
-		{21, 20, 20, 20},
-		{30, 99, 30, 30}, // child of one we know
+		{1, 0, 1, 1, "t"},
+		{10, 1, 10, 10, "t"},  // the command
+		{11, 10, 10, 10, "t"}, // its child
+		{12, 11, 12, 12, "t"}, // a grandchild in a session of its own
+		{13, 1, 10, 10, "t"},  // orphaned, but in the session
+		{14, 12, 14, 14, "t"},
+		{20, 1, 20, 20, "t"}, // somebody else
+		{21, 20, 20, 20, "t"},
+		{30, 99, 30, 30, "t"}, // child of one we know
 	}
-	got := descendants(table, 10, map[int]bool{99: true})
+	got := descendants(table, 10, map[int]string{99: "t"})
 	slices.Sort(got)
 	if d := cmp.Diff([]int{10, 11, 12, 13, 14, 30}, got); d != "" {
 		t.Error(d)
 	}
-	if again := descendants(table, 10, map[int]bool{10: true, 11: true, 12: true, 13: true, 14: true, 30: true}); len(again) > 0 {
+	if again := descendants(table, 10, map[int]string{10: "t", 11: "t", 12: "t", 13: "t", 14: "t", 30: "t"}); len(again) > 0 {
 		t.Errorf("found again: %v", again)
 	}
+}
+
+// Everything holds without control groups too, except that a process which has
+// left its session and lost its parents before anybody looked is not found.
+func TestConformanceWithoutGroups(t *testing.T) {
+	rt := New(nil)
+	rt.newTree = func(string) (tree, error) { return newScan(), nil }
+	exectest.Run(t, rt, "close ends all")
 }
 
 // Without control groups the tree is found in the process table.

@@ -33,7 +33,8 @@ func processes() ([]proc, error) {
 	return out, nil
 }
 
-// parseStat reads /proc/<pid>/stat: pid (name) state parent group session ...
+// parseStat reads /proc/<pid>/stat: pid (name) state parent group session, and
+// as field 22 the time of the start.
 // The name may hold anything, so the fields are counted from its last ")".
 func parseStat(s string) (proc, bool) {
 	open, end := strings.Index(s, " ("), strings.LastIndex(s, ")")
@@ -41,7 +42,8 @@ func parseStat(s string) (proc, bool) {
 		return proc{}, false
 	}
 	f := strings.Fields(s[end+1:])
-	if len(f) < 4 {
+	const start = 22 - 3 // counted from the state, which is field 3
+	if len(f) <= start {
 		return proc{}, false
 	}
 	n := make([]int, 4)
@@ -55,5 +57,5 @@ func parseStat(s string) (proc, bool) {
 	if f[0] == "Z" {
 		return proc{}, false // dead already
 	}
-	return proc{pid: n[0], parent: n[1], group: n[2], session: n[3]}, true
+	return proc{pid: n[0], parent: n[1], group: n[2], session: n[3], start: f[start]}, true
 }

@@ -10,7 +10,7 @@ import (
 
 // processes reads the process table with ps, which every Unix has.
 func processes() ([]proc, error) {
-	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,pgid=").Output()
+	out, err := exec.Command("ps", "-A", "-o", "pid=,ppid=,pgid=,lstart=").Output()
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +26,7 @@ func processes() ([]proc, error) {
 				return nil, err
 			}
 		}
-		table = append(table, proc{pid: n[0], parent: n[1], group: n[2]})
+		table = append(table, proc{pid: n[0], parent: n[1], group: n[2], start: strings.Join(f[3:], " ")})
 	}
 	return table, nil
 }

@@ -69,6 +69,7 @@ type group struct {
 }
 
 func (b *group) began(int)   { b.dir.Close() }
+func (b *group) look()       {}
 func (b *group) kill() error { return b.g.Kill() }
 
 // tidy removes the group if the command left nothing running.
