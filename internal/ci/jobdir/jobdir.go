@@ -5,6 +5,7 @@
 //	secrets.json   token and secrets, 0600; the runner deletes it once read
 //	journal.jsonl  what happened, one entry a line (runner appends, server tails)
 //	logs/<n>.log   output of step n, masked, every line with a time
+//	logs/<n>.summary.md  what step n wrote into its summary, masked
 //	lock           held (flock) as long as the runner lives
 //	cancel         exists once cancellation is requested (server creates)
 //	runner.log     what the runner process itself has to say
@@ -33,13 +34,16 @@ import (
 type Dir string
 
 // Paths inside the directory.
-func (d Dir) Journal() string    { return filepath.Join(string(d), "journal.jsonl") }
-func (d Dir) Work() string       { return filepath.Join(string(d), "work") }
-func (d Dir) Temp() string       { return filepath.Join(string(d), "temp") }
-func (d Dir) Home() string       { return filepath.Join(string(d), "home") }
-func (d Dir) Private() string    { return filepath.Join(string(d), "private") } // steps do not see it
-func (d Dir) RunnerLog() string  { return filepath.Join(string(d), "runner.log") }
-func (d Dir) Log(n int) string   { return filepath.Join(string(d), "logs", strconv.Itoa(n)+".log") }
+func (d Dir) Journal() string   { return filepath.Join(string(d), "journal.jsonl") }
+func (d Dir) Work() string      { return filepath.Join(string(d), "work") }
+func (d Dir) Temp() string      { return filepath.Join(string(d), "temp") }
+func (d Dir) Home() string      { return filepath.Join(string(d), "home") }
+func (d Dir) Private() string   { return filepath.Join(string(d), "private") } // steps do not see it
+func (d Dir) RunnerLog() string { return filepath.Join(string(d), "runner.log") }
+func (d Dir) Log(n int) string  { return filepath.Join(string(d), "logs", strconv.Itoa(n)+".log") }
+func (d Dir) Summary(n int) string {
+	return filepath.Join(string(d), "logs", strconv.Itoa(n)+".summary.md")
+}
 func (d Dir) cancel() string     { return filepath.Join(string(d), "cancel") }
 func (d Dir) lock() string       { return filepath.Join(string(d), "lock") }
 func (d Dir) spec() string       { return filepath.Join(string(d), "job.json") }

@@ -19,10 +19,7 @@ var _ actions.Step = (*step)(nil)
 
 // runAction runs a `uses` step.
 func (s *step) runAction(ctx context.Context) error {
-	action, err := s.job.Actions.Resolve(s.def.Uses.Value)
-	if err != nil {
-		return err
-	}
+	action := s.job.resolved[s.def]
 	if err := s.resolveInputs(action); err != nil {
 		return err
 	}
@@ -168,6 +165,5 @@ func (s *step) saveSummary(text string) error {
 	for i := range lines {
 		lines[i] = s.job.mask.mask(lines[i])
 	}
-	path := strings.TrimSuffix(s.job.Dir.Log(s.number), ".log") + ".summary.md"
-	return os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
+	return os.WriteFile(s.job.Dir.Summary(s.number), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/base/id"
 )
 
 // The files through which a step speaks to the runner, by the name under which
@@ -80,16 +82,19 @@ func parseAssignments(text string) ([]assignment, error) {
 	return out, nil
 }
 
-// commandFiles are the files of one step.
+// commandFiles are the files of the step that runs.
 type commandFiles struct {
-	root *os.Root // the directory, so that no link made by a step leads out of it
-	dir  string
-	id   string
+	root  *os.Root // the directory, so that no link made by a step leads out of it
+	dir   string
+	names map[string]string // by variable
 }
 
 const commandDir = "_runner_file_commands"
 
-func newCommandFiles(temp *os.Root, id string) (*commandFiles, error) {
+var filePrefixes = map[string]string{fileEnv: "set_env_", fileOutput: "set_output_", filePath: "add_path_",
+	fileState: "save_state_", fileSummary: "step_summary_"}
+
+func newCommandFiles(temp *os.Root) (*commandFiles, error) {
 	if err := temp.Mkdir(commandDir, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -97,29 +102,38 @@ func newCommandFiles(temp *os.Root, id string) (*commandFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(temp.Name(), commandDir)
-	c := &commandFiles{root: root, dir: dir, id: id}
-	for _, name := range fileCommands {
-		f, err := root.OpenFile(c.name(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-		if err != nil {
-			root.Close()
-			return nil, err
+	return &commandFiles{root: root, dir: filepath.Join(temp.Name(), commandDir), names: map[string]string{}}, nil
+}
+
+// renew gives the next step files that hold nothing: new ones for those that
+// were written to, the same ones otherwise. Making files is what costs a step
+// most.
+func (c *commandFiles) renew() error {
+	for _, file := range fileCommands {
+		if name := c.names[file]; name != "" {
+			if fi, err := c.root.Lstat(name); err == nil && fi.Mode().IsRegular() && fi.Size() == 0 {
+				continue
+			}
+			_ = c.root.RemoveAll(name) // the job's directory goes at its end anyway
 		}
-		f.Close()
+		name := filePrefixes[file] + id.New()
+		f, err := c.root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+		if err != nil {
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+		c.names[file] = name
 	}
-	return c, nil
+	return nil
 }
 
-func (c *commandFiles) name(file string) string {
-	return map[string]string{fileEnv: "set_env_", fileOutput: "set_output_", filePath: "add_path_",
-		fileState: "save_state_", fileSummary: "step_summary_"}[file] + c.id
-}
-
-func (c *commandFiles) path(file string) string { return filepath.Join(c.dir, c.name(file)) }
+func (c *commandFiles) path(file string) string { return filepath.Join(c.dir, c.names[file]) }
 
 // read returns what the step wrote. A file that the step removed is empty.
 func (c *commandFiles) read(file string, limit int64) (string, error) {
-	fi, err := c.root.Lstat(c.name(file))
+	fi, err := c.root.Lstat(c.names[file])
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
@@ -129,12 +143,15 @@ func (c *commandFiles) read(file string, limit int64) (string, error) {
 	if !fi.Mode().IsRegular() {
 		return "", fmt.Errorf("the file of %s is not a regular file any more", file)
 	}
+	if fi.Size() == 0 {
+		return "", nil
+	}
 	if fi.Size() > limit {
 		return "", fmt.Errorf("the content of %s is larger than %d bytes", file, limit)
 	}
 	// What a background process of the step puts here meanwhile must not keep
 	// us waiting, as a pipe would.
-	f, err := c.root.OpenFile(c.name(file), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := c.root.OpenFile(c.names[file], os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}
@@ -146,9 +163,4 @@ func (c *commandFiles) read(file string, limit int64) (string, error) {
 	return string(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))), err
 }
 
-func (c *commandFiles) remove() {
-	for _, name := range fileCommands {
-		_ = c.root.Remove(c.name(name)) // the job's directory goes at its end anyway
-	}
-	c.root.Close()
-}
+func (c *commandFiles) close() error { return c.root.Close() }

@@ -28,7 +28,7 @@ type result struct {
 }
 
 // prepare makes the directory of the job "a" of a workflow.
-func prepare(t *testing.T, yaml string) jobdir.Dir {
+func prepare(t testing.TB, yaml string) jobdir.Dir {
 	t.Helper()
 	w, findings := workflow.Parse("f.yml", []byte(yaml))
 	if w == nil {
@@ -142,8 +142,9 @@ func TestJobs(t *testing.T) {
 `, want: []string{`second "a\nb" success`}},
 		"bad output file fails the step": {steps: "      - {id: x, run: 'echo nonsense >> $GITHUB_OUTPUT; echo A=b >> $GITHUB_ENV'}\n      - {if: always(), run: 'echo \"A is $A\"'}\n", end: "failure",
 			want: []string{"##[error]Unable to process file command 'GITHUB_OUTPUT' successfully: Invalid format 'nonsense'", "A is b"}},
-		"path":                    {steps: "      - run: mkdir -p $PWD/bin; printf '#!/bin/sh\\necho mine' > bin/mytool; chmod +x bin/mytool; echo $PWD/bin >> $GITHUB_PATH\n      - run: mytool\n", want: []string{"mine"}},
-		"NODE_OPTIONS is refused": {steps: "      - run: echo NODE_OPTIONS=--x >> $GITHUB_ENV; echo B=c >> $GITHUB_ENV\n      - run: echo \"n=$NODE_OPTIONS b=$B\"\n", want: []string{"n= b=c"}},
+		"path":                      {steps: "      - run: mkdir -p $PWD/bin; printf '#!/bin/sh\\necho mine' > bin/mytool; chmod +x bin/mytool; echo $PWD/bin >> $GITHUB_PATH\n      - run: mytool\n", want: []string{"mine"}},
+		"NODE_OPTIONS is refused":   {steps: "      - run: echo NODE_OPTIONS=--x >> $GITHUB_ENV; echo B=c >> $GITHUB_ENV\n      - run: echo \"n=$NODE_OPTIONS b=$B\"\n", want: []string{"n= b=c"}},
+		"each step has fresh files": {steps: "      - run: echo A=1 >> $GITHUB_ENV; echo $GITHUB_ENV > env-file\n      - run: 'test \"$GITHUB_ENV\" != \"$(cat env-file)\"; test ! -s \"$GITHUB_ENV\"; rm $GITHUB_OUTPUT; ln -s /etc/passwd $GITHUB_OUTPUT'\n        continue-on-error: true\n      - run: 'test -f \"$GITHUB_OUTPUT\" && test ! -L \"$GITHUB_OUTPUT\" && echo fresh'\n", want: []string{"fresh"}},
 		"failure skips the rest": {steps: "      - {name: one, run: exit 1}\n      - {name: two, run: echo two}\n      - {name: three, if: failure(), run: 'echo status ${{ job.status }}'}\n      - {name: four, if: always(), run: echo four}\n", end: "failure",
 			want: []string{"status failure", "four"}, step: map[string]string{"one": "failure/failure", "two": "skipped/skipped", "three": "success/success"}},
 		"continue on error": {steps: "      - {id: x, name: one, run: exit 1, continue-on-error: true}\n      - run: echo ${{ steps.x.outcome }} ${{ steps.x.conclusion }}\n",
@@ -153,12 +154,13 @@ func TestJobs(t *testing.T) {
 		"step timeout":               {steps: "      - {name: one, run: sleep 20, timeout-minutes: 0.005}\n", end: "failure", want: []string{"##[error]the step 'one' has timed out after 0.005 minutes"}},
 		"secrets are masked": {steps: "      - run: echo 'pjt_0123456789abcdef'; echo 'a line secret b'; printf 'pjt_01234'; sleep 0.05; echo '56789abcdef'; echo '${{ secrets.KEY }}'\n        shell: bash {0}\n",
 			want: []string{"***", "a *** b"}, not: []string{"pjt_0123456789abcdef", "line secret"}},
-		"add-mask":                       {steps: "      - run: echo '::add-mask::tell-no-one'; echo 'x tell-no-one y'\n", want: []string{"x *** y"}, not: []string{"x tell-no-one"}},
-		"commands":                       {steps: "      - run: echo '::group::Title'; echo inside; echo '::endgroup::'; echo '::debug::hidden'; echo '::notice::seen'\n", want: []string{"##[group]Title", "inside", "##[endgroup]", "##[notice]seen"}, not: []string{"##[debug]"}},
-		"legacy output":                  {steps: "      - {id: x, run: 'echo \"::set-output name=o::v\"'}\n      - run: echo got ${{ steps.x.outputs.o }}\n", want: []string{"got v"}},
-		"set-env refused":                {steps: "      - {name: one, run: 'echo \"::set-env name=A::b\"'}\n", end: "failure", want: []string{"##[error]Unable to process command '::set-env name=A::b' successfully: the command `set-env` is disabled; use the file named by GITHUB_ENV, or set ACTIONS_ALLOW_UNSECURE_COMMANDS to true"}},
-		"stop commands":                  {steps: "      - {id: x, run: 'echo \"::stop-commands::tok3n\"; echo \"::set-output name=o::bad\"; echo \"::tok3n::\"; echo \"::set-output name=p::good\"'}\n      - run: echo o=${{ steps.x.outputs.o }} p=${{ steps.x.outputs.p }}\n", want: []string{"o= p=good"}},
-		"unknown action":                 {steps: "      - {name: one, uses: some/thing@v1}\n", end: "failure", step: map[string]string{"one": "failure/failure"}},
+		"add-mask":        {steps: "      - run: echo '::add-mask::tell-no-one'; echo 'x tell-no-one y'\n", want: []string{"x *** y"}, not: []string{"x tell-no-one"}},
+		"commands":        {steps: "      - run: echo '::group::Title'; echo inside; echo '::endgroup::'; echo '::debug::hidden'; echo '::notice::seen'\n", want: []string{"##[group]Title", "inside", "##[endgroup]", "##[notice]seen"}, not: []string{"##[debug]"}},
+		"legacy output":   {steps: "      - {id: x, run: 'echo \"::set-output name=o::v\"'}\n      - run: echo got ${{ steps.x.outputs.o }}\n", want: []string{"got v"}},
+		"set-env refused": {steps: "      - {name: one, run: 'echo \"::set-env name=A::b\"'}\n", end: "failure", want: []string{"##[error]Unable to process command '::set-env name=A::b' successfully: the command `set-env` is disabled; use the file named by GITHUB_ENV, or set ACTIONS_ALLOW_UNSECURE_COMMANDS to true"}},
+		"stop commands":   {steps: "      - {id: x, run: 'echo \"::stop-commands::tok3n\"; echo \"::set-output name=o::bad\"; echo \"::tok3n::\"; echo \"::set-output name=p::good\"'}\n      - run: echo o=${{ steps.x.outputs.o }} p=${{ steps.x.outputs.p }}\n", want: []string{"o= p=good"}},
+		"unknown action": {steps: "      - {name: zero, run: echo ran}\n      - {name: one, if: false, uses: some/thing@v1}\n", end: "failure", not: []string{"ran"},
+			step: map[string]string{"Set up job": "failure/failure", "zero": ""}},
 		"command not found":              {steps: "      - run: no-such-program\n", end: "failure", want: []string{"##[error]Process completed with exit code 127."}},
 		"name is evaluated":              {steps: "      - {name: 'on ${{ github.ref_name }}', run: 'true'}\n", step: map[string]string{"on main": "success/success"}},
 		"values are not evaluated again": {steps: "      - {id: x, run: 'echo ''o=${{ '''' }}$'' >> $GITHUB_OUTPUT; echo ''o=$'' ''{{ github.token }}'' >> $GITHUB_OUTPUT'}\n      - run: 'echo ''${{ steps.x.outputs.o }}'''\n", want: []string{"$ {{ github.token }}"}},

@@ -61,11 +61,14 @@ func TestACommandFileThatBecameAPipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	c, err := newCommandFiles(root, "1")
+	c, err := newCommandFiles(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.remove()
+	defer c.close()
+	if err := c.renew(); err != nil {
+		t.Fatal(err)
+	}
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() { // a process of the step that changes the file all the time

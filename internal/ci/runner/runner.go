@@ -83,10 +83,11 @@ type job struct {
 	env       *environ // workflow env, job env and what steps put into GITHUB_ENV
 	path      []string // what steps put into GITHUB_PATH, last first
 	result    engine.Result
+	resolved  map[*workflow.Step]actions.Action
 	posts     []*step // steps whose action has something to do at the end
 	steps     []*step
 
-	temp      *os.Root        // the temporary directory, which steps write to
+	files     *commandFiles
 	cancelled context.Context // done once cancellation is requested; its cause says why
 }
 
@@ -216,6 +217,9 @@ func (j *job) prepare(ctx context.Context, s *step) (err error) {
 	if err := j.addSecrets(); err != nil {
 		return err
 	}
+	if err := j.resolveActions(); err != nil {
+		return err
+	}
 	if err := j.makeDirectories(); err != nil {
 		return err
 	}
@@ -288,11 +292,29 @@ func sessionID(jobID string) string {
 	return s[:min(len(s), most-len(digest))] + digest
 }
 
+// resolveActions finds the actions of all steps before the first one runs, so
+// that a job does not stop halfway for a name that nobody knows.
+func (j *job) resolveActions() error {
+	j.resolved = map[*workflow.Step]actions.Action{}
+	var errs []error
+	for _, s := range j.spec.Job.Steps {
+		if s.Uses.Empty() {
+			continue
+		}
+		a, err := j.Actions.Resolve(s.Uses.Value)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("line %d: %w", s.Uses.Pos.Line, err))
+			continue
+		}
+		j.resolved[s] = a
+	}
+	return errors.Join(errs...)
+}
+
 // addSecrets makes the secrets context and masks what is in it.
 func (j *job) addSecrets() error {
 	c := expr.NewObject()
 	c.Set("GITHUB_TOKEN", j.secrets.Token)
-	c.Set("github_token", j.secrets.Token)
 	values := []string{j.secrets.Token}
 	for name, value := range j.secrets.Values {
 		c.Set(name, value)
@@ -321,7 +343,11 @@ func (j *job) makeDirectories() error {
 		}
 	}
 	temp, err := os.OpenRoot(j.Dir.Temp())
-	j.temp = temp
+	if err != nil {
+		return err
+	}
+	defer temp.Close()
+	j.files, err = newCommandFiles(temp)
 	return err
 }
 
@@ -358,8 +384,8 @@ func (j *job) complete(ctx context.Context) (outputs map[string]string, err erro
 			j.Log.Error("session left something behind", "job", j.spec.JobID, "error", err)
 		}
 	}
-	if j.temp != nil {
-		note(j.temp.Close())
+	if j.files != nil {
+		note(j.files.close())
 	}
 	if cause := j.cause(); cause != "" {
 		s.log.print("##[error]" + strings.ToUpper(cause[:1]) + cause[1:] + ".")

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
-	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/engine"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
@@ -75,8 +74,11 @@ func (s *step) finish(outcome, conclusion engine.Result) error {
 	return err
 }
 
-// fail prints why the step failed.
-func (s *step) fail(err error) { s.log.print("##[error]" + err.Error()) }
+// fail prints why the step failed, and makes it an annotation of the run.
+func (s *step) fail(err error) {
+	s.log.print("##[error]" + strings.ReplaceAll(err.Error(), "\n", "\n##[error]"))
+	s.annotate(jobdir.Note{Level: "error", Message: err.Error()})
+}
 
 // runSteps runs the steps of the job and then the posts of their actions, the
 // last first.
@@ -152,10 +154,10 @@ func (j *job) execute(ctx context.Context, s *step) (engine.Result, error) {
 	if !run {
 		return engine.Skipped, nil
 	}
-	if s.files, err = newCommandFiles(j.temp, id.New()); err != nil {
-		return engine.Failure, err
+	s.files = j.files
+	if err := s.files.renew(); err != nil {
+		return engine.Failure, fmt.Errorf("make command files: %w", err)
 	}
-	defer s.files.remove()
 	if err := s.prepare(); err != nil {
 		return engine.Failure, err
 	}

@@ -208,3 +208,31 @@ func (j *journalState) read(dir jobdir.Dir) error {
 	}
 	return nil
 }
+
+// Summary returns what the steps of a run wrote into their summaries, as
+// Markdown.
+func (s *Service) Summary(ctx context.Context, id int64) (string, error) {
+	run, err := s.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, j := range run.Jobs {
+		dir := s.dir(id, j.Key)
+		heading := fmt.Sprintf("# %s\n\n", j.Name)
+		for _, step := range j.Steps {
+			text, err := os.ReadFile(dir.Summary(step.Number))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("summary of step %d of job %s: %w", step.Number, j.Key, err)
+			}
+			b.WriteString(heading)
+			heading = ""
+			b.Write(text)
+			b.WriteByte('\n')
+		}
+	}
+	return b.String(), nil
+}

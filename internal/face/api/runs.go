@@ -18,6 +18,7 @@ type Runs interface {
 	Get(ctx context.Context, id int64) (runs.Run, error)
 	Logs(ctx context.Context, q runs.LogQuery, emit func(runs.LogLine) error) error
 	Cancel(ctx context.Context, id int64) error
+	Summary(ctx context.Context, id int64) (string, error)
 }
 
 type runList struct {
@@ -58,8 +59,14 @@ func (a *API) CIRuns(s Runs) {
 	huma.Register(a.huma, cancel, func(ctx context.Context, in *runPath) (*struct{}, error) {
 		return nil, status(s.Cancel(ctx, in.ID))
 	})
+	summary := route("get-run-summary", http.MethodGet, "/api/v1/runs/{id}/summary", tag, "What the steps of a CI run wrote into their summaries, as Markdown", http.StatusNotFound)
+	summary.Responses = text("text/markdown")
+	huma.Register(a.huma, summary, func(ctx context.Context, in *runPath) (*markdown, error) {
+		b, err := s.Summary(ctx, in.ID)
+		return &markdown{"text/markdown; charset=utf-8", []byte(b)}, status(err)
+	})
 	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound)
-	logs.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{"text/plain": {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+	logs.Responses = text("text/plain")
 	huma.Register(a.huma, logs, func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
 		r, err := s.Get(ctx, in.ID)
 		if err == nil && in.Job != "" {
@@ -70,6 +77,17 @@ func (a *API) CIRuns(s Runs) {
 		}
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { streamLog(hctx, s, in) }}, nil
 	})
+}
+
+// text describes an answer that is not JSON.
+func text(contentType string) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{contentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}}
+}
+
+// markdown is an answer as it is.
+type markdown struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
 }
 
 // A reader that takes nothing for this long is dropped.

@@ -31,6 +31,8 @@ func (l *line) Get(_ context.Context, id int64) (runs.Run, error) {
 
 func (l *line) Cancel(context.Context, int64) error { return nil }
 
+func (l *line) Summary(context.Context, int64) (string, error) { return "# a\n", nil }
+
 func (l *line) Logs(ctx context.Context, q runs.LogQuery, emit func(runs.LogLine) error) error {
 	defer close(l.ended)
 	for {
@@ -108,5 +110,14 @@ func TestLogsOfNothing(t *testing.T) {
 		if resp.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
+	}
+}
+
+func TestSummaryIsMarkdown(t *testing.T) {
+	resp := openLog(t, t.Context(), &line{ended: make(chan struct{})}, "/api/v1/runs/7/summary")
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || string(b) != "# a\n" || resp.Header.Get("Content-Type") != "text/markdown; charset=utf-8" {
+		t.Errorf("%q, %v, %v", b, err, resp.Header)
 	}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/face/client"
 	"github.com/penstock-dev/penstock/internal/face/mark"
 )
 
@@ -66,7 +68,7 @@ func newCIList(g *Globals) *cobra.Command {
 }
 
 func newCIView(g *Globals) *cobra.Command {
-	exit := false
+	exit, summary := false, false
 	c := &cobra.Command{
 		Use:     "view RUN",
 		Aliases: []string{"get"},
@@ -80,6 +82,9 @@ func newCIView(g *Globals) *cobra.Command {
 			cl, err := g.Client()
 			if err != nil {
 				return err
+			}
+			if summary {
+				return printSummary(c.Context(), g, cl, args[0], path)
 			}
 			var r runs.Run
 			if err := cl.Do(c.Context(), http.MethodGet, path, nil, &r); err != nil {
@@ -95,7 +100,19 @@ func newCIView(g *Globals) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&exit, "exit-status", false, "end with exit code 1 when the run did not succeed")
+	c.Flags().BoolVar(&summary, "summary", false, "print what the steps wrote into their summaries")
+	c.MarkFlagsMutuallyExclusive("exit-status", "summary")
 	return c
+}
+
+func printSummary(ctx context.Context, g *Globals, cl *client.Client, run, path string) error {
+	text, err := cl.Stream(ctx, http.MethodGet, path+"/summary", nil, "")
+	if err != nil {
+		return runError("show summary of run", run, err)
+	}
+	defer text.Close()
+	_, err = io.Copy(g.Out, text)
+	return err
 }
 
 // exitStatus is an error for a run that ended otherwise than well.
