@@ -11,7 +11,6 @@ package application
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -71,6 +70,7 @@ type Controller struct {
 
 	ready atomic.Bool
 
+	foreign   bool // the kinds are somebody else's: only labelled Applications are ours
 	cluster   *cluster.Cluster
 	live      *live.Cache
 	checkouts *source.Checkouts
@@ -116,13 +116,10 @@ func (c *Controller) Ready() error {
 // Run reconciles until ctx is done. It waits for the cluster first, for as
 // long as that takes.
 func (c *Controller) Run(ctx context.Context) error {
-	if err := c.connect(ctx); err != nil {
+	var err error
+	if c.foreign, err = c.prepare(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	if err := c.install(ctx); err != nil {
-		return ignoreEnd(ctx, fmt.Errorf("install the Argo kinds: %w", err))
-	}
-	var err error
 	if c.checkouts, err = source.NewCheckouts(filepath.Join(c.o.Dir, "checkouts"), source.Hosted{Host: c.o.Host}, 64, c.log); err != nil {
 		return err
 	}
@@ -167,6 +164,26 @@ func ignoreEnd(ctx context.Context, err error) error {
 		return err
 	}
 	return nil
+}
+
+// prepare connects to the cluster and installs what is needed there, and tries
+// again for as long as that takes.
+func (c *Controller) prepare(ctx context.Context) (foreign bool, err error) {
+	for {
+		if err := c.connect(ctx); err != nil {
+			return false, err
+		}
+		foreign, err := c.install(ctx)
+		if err == nil {
+			return foreign, nil
+		}
+		c.log.Warn("install the Argo kinds, trying again", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
 }
 
 // connect waits for the kubeconfig and for an API server that is ready.

@@ -26,6 +26,12 @@ func (c *Controller) finalize(ctx context.Context, u *unstructured.Unstructured,
 	if !asked {
 		return nil
 	}
+	turn := c.turnOf(app.Name)
+	if !turn.TryLock() { // a sync is just writing; it ends when it sees the deletion
+		c.askAfter(app.Name, time.Second)
+		return nil
+	}
+	defer turn.Unlock()
 	objects, err := c.snapshot(ctx, app, nil)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -58,10 +59,27 @@ func TestMain(m *testing.M) {
 			_ = p.Stop()
 		}
 	}
+	if left := leftBehind(); code == 0 && len(left) > 0 {
+		fmt.Fprintf(os.Stderr, "controllers left goroutines behind:\n%s\n", strings.Join(left, "\n\n"))
+		code = 1
+	}
 	os.Exit(code)
 }
 
 var started bool
+
+// leftBehind returns the goroutines of our rooms that run after every test has
+// ended. Those that client-go keeps for ever for its certificates do not count.
+func leftBehind() []string {
+	buf := make([]byte, 4<<20)
+	var left []string
+	for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if strings.Contains(g, "penstock/internal/gitops/") && !strings.Contains(g, "TestMain(") {
+			left = append(left, g)
+		}
+	}
+	return left
+}
 
 // world is a Git host and a cluster with a controller between them.
 type world struct {

@@ -20,45 +20,55 @@ const installTime = time.Minute
 // runs on the cluster are left alone.
 const managedByLabel = "app.kubernetes.io/managed-by"
 
+// LabelManaged opts an Application in on a cluster whose Argo kinds are not
+// ours: an Argo CD that runs there has the others.
+const LabelManaged = "penstock.dev/managed"
+
 // install makes sure that the cluster has the namespace, the kinds and the
-// default project.
-func (c *Controller) install(ctx context.Context) error {
+// default project. foreign says that the kinds were there before, so that only
+// Applications with [LabelManaged] are ours.
+func (c *Controller) install(ctx context.Context) (foreign bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, installTime)
 	defer cancel()
 	ns := object("v1", "Namespace", "", c.o.Namespace)
 	if _, err := c.cluster.Apply(ctx, ns, cluster.ApplyOptions{}); err != nil {
-		return fmt.Errorf("apply namespace %s: %w", c.o.Namespace, err)
+		return false, fmt.Errorf("apply namespace %s: %w", c.o.Namespace, err)
 	}
 	crds, err := v1alpha1.CRDs()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, crd := range crds {
-		if err := c.installDefinition(ctx, crd); err != nil {
-			return err
+		theirs, err := c.installDefinition(ctx, crd)
+		if err != nil {
+			return false, err
 		}
+		foreign = foreign || theirs
 	}
-	return c.installDefaultProject(ctx)
+	if foreign {
+		return true, nil
+	}
+	return false, c.installDefaultProject(ctx)
 }
 
 // installDefinition applies a definition unless somebody else's is there.
-func (c *Controller) installDefinition(ctx context.Context, crd *unstructured.Unstructured) error {
+func (c *Controller) installDefinition(ctx context.Context, crd *unstructured.Unstructured) (theirs bool, err error) {
 	client, err := c.cluster.Client(crd)
 	if err != nil {
-		return err
+		return false, err
 	}
 	live, err := client.Get(ctx, crd.GetName(), metav1.GetOptions{})
 	if err == nil && live.GetLabels()[managedByLabel] != "penstock" {
-		c.log.Info("using a definition that was there before", "definition", crd.GetName())
-		return c.cluster.WaitEstablished(ctx, live)
+		c.log.Info("a definition of somebody else is there: only Applications with a label are reconciled", "definition", crd.GetName(), "label", LabelManaged+"=true")
+		return true, c.cluster.WaitEstablished(ctx, live)
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
-		return err
+		return false, err
 	}
 	labels := crd.GetLabels()
 	labels[managedByLabel] = "penstock"
 	crd.SetLabels(labels)
-	return c.cluster.ApplyDefinitions(ctx, crd)
+	return false, c.cluster.ApplyDefinitions(ctx, crd)
 }
 
 // installDefaultProject creates the project that allows everything, as Argo CD

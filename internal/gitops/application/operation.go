@@ -39,6 +39,9 @@ const (
 func (c *Controller) operate(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, operateTime)
 	defer cancel()
+	turn := c.turnOf(name)
+	turn.Lock()
+	defer turn.Unlock()
 	u, err := c.read(ctx, name)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -306,6 +309,9 @@ func (r *run) steps(ctx context.Context, s *sync.Syncer, tasks []sync.Task, resu
 			}
 			r.c.operations.AddAfter(r.app.Name, waitPoll)
 			return r.save(ctx, next.Wait)
+		}
+		if r.app.DeletionTimestamp != nil {
+			return nil
 		}
 		failpoint.Hit("gitops.sync.wave.before")
 		done, err := s.Run(ctx, next.Run)

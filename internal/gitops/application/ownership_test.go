@@ -188,3 +188,23 @@ func TestPushWhileDown(t *testing.T) {
 		t.Errorf("a is %q", v)
 	}
 }
+
+// On a cluster whose Argo kinds are somebody else's, only what is opted in is
+// touched.
+func TestForeignDefinitions(t *testing.T) {
+	w := newWorld(t)
+	w.installKinds()
+	const managedBy = `{"metadata":{"labels":{"app.kubernetes.io/managed-by":%s}}}`
+	w.patch(crds, "", "applications.argoproj.io", fmt.Sprintf(managedBy, "null"))
+	defer w.patch(crds, "", "applications.argoproj.io", fmt.Sprintf(managedBy, `"penstock"`))
+	w.control()
+	commit := w.push("o/foreign", configMap("a", "1"))
+	w.application("foreign-theirs", automated("o/foreign", "app", "foreign-theirs"))
+	w.application("foreign-ours", automated("o/foreign", "app", "foreign-ours"))
+	w.patch(v1alpha1.Applications, w.ns, "foreign-ours", `{"metadata":{"labels":{"penstock.dev/managed":"true"}}}`)
+	w.becomes("foreign-ours", commit, "Synced", "Healthy")
+	time.Sleep(500 * time.Millisecond)
+	if a := w.app("foreign-theirs"); a.Status.Sync.Status != "" || w.get(namespaces, "", "foreign-theirs") != nil {
+		t.Errorf("an Application that is not opted in was reconciled: %+v", a.Status)
+	}
+}

@@ -82,9 +82,14 @@ func (c *Controller) refreshAt(ctx context.Context, name string, asked level) er
 	return nil
 }
 
-// read returns the Application as the API server has it.
+// read returns the Application as the API server has it. One that is not ours
+// does not exist.
 func (c *Controller) read(ctx context.Context, name string) (*unstructured.Unstructured, error) {
-	return c.cluster.Dynamic.Resource(v1alpha1.Applications).Namespace(c.o.Namespace).Get(ctx, name, metav1.GetOptions{})
+	u, err := c.cluster.Dynamic.Resource(v1alpha1.Applications).Namespace(c.o.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil && c.foreign && u.GetLabels()[LabelManaged] != "true" {
+		return nil, apierrors.NewNotFound(v1alpha1.Applications.GroupResource(), name)
+	}
+	return u, err
 }
 
 func (c *Controller) untilResync(app *v1alpha1.Application, now time.Time) time.Duration {

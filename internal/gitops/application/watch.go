@@ -37,13 +37,17 @@ type state struct {
 	floors map[compare.Key]live.Floor
 	syncer *sync.Syncer // of the operation under way
 	syncOf string       // which one that is
+
+	// turn is held by a turn of an operation and by a deletion: what is being
+	// deleted must not be written.
+	turn *stdsync.Mutex
 }
 
 // stateOf returns the state of an Application; call it with mu.
 func (c *Controller) stateOf(name string) *state {
 	s, ok := c.state[name]
 	if !ok {
-		s = &state{differ: compare.NewServerDiffer(c.cluster), floors: map[compare.Key]live.Floor{}}
+		s = &state{differ: compare.NewServerDiffer(c.cluster), floors: map[compare.Key]live.Floor{}, turn: &stdsync.Mutex{}}
 		c.state[name] = s
 	}
 	return s
@@ -77,10 +81,21 @@ func (c *Controller) forget(name string) {
 	delete(c.state, name)
 }
 
+// turnOf returns the lock of an Application's objects.
+func (c *Controller) turnOf(name string) *stdsync.Mutex {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stateOf(name).turn
+}
+
 // watchApplications starts the watches of Applications and projects and waits
 // for their first lists.
 func (c *Controller) watchApplications(ctx context.Context, wg *stdsync.WaitGroup) error {
-	c.apps = dynamicinformer.NewFilteredDynamicInformer(c.cluster.Dynamic, v1alpha1.Applications, c.o.Namespace, 0, cache.Indexers{}, nil).Informer()
+	var only dynamicinformer.TweakListOptionsFunc
+	if c.foreign {
+		only = func(o *metav1.ListOptions) { o.LabelSelector = LabelManaged + "=true" }
+	}
+	c.apps = dynamicinformer.NewFilteredDynamicInformer(c.cluster.Dynamic, v1alpha1.Applications, c.o.Namespace, 0, cache.Indexers{}, only).Informer()
 	c.projects = dynamicinformer.NewFilteredDynamicInformer(c.cluster.Dynamic, v1alpha1.AppProjects, c.o.Namespace, 0, cache.Indexers{}, nil).Informer()
 	if _, err := c.apps.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { c.applicationChanged(nil, o) },
