@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,20 +24,23 @@ func (r *Runtime) Sweep(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	// After a restart of the machine, /run knows nothing of what is on the disk.
+	entries, err := os.ReadDir(r.o.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	for _, e := range entries {
+		id, ok := strings.CutPrefix(e.Name(), scratchPrefix)
+		if lock := filepath.Join(r.runDir, id+".lock"); ok && !slices.Contains(locks, lock) {
+			locks = append(locks, lock)
+		}
+	}
 	var errs []error
 	swept := 0
 	for _, name := range locks {
-		lock, err := lockFile(name)
-		if errors.Is(err, errLocked) {
-			continue // it lives
-		}
-		if err == nil {
-			err = removeTraces(ctx, strings.TrimSuffix(name, ".lock"), lockedScratch(lock))
-			if err == nil {
-				err = os.Remove(name)
-				swept++
-			}
-			lock.Close()
+		done, err := r.sweep(ctx, name)
+		if done {
+			swept++
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove session %s: %w", name, err))
@@ -44,6 +48,34 @@ func (r *Runtime) Sweep(ctx context.Context) (int, error) {
 	}
 	errs = append(errs, removeUnused(ctx, r.firewall.own))
 	return swept, errors.Join(errs...)
+}
+
+// sweep removes the session with this lock unless it lives.
+func (r *Runtime) sweep(ctx context.Context, name string) (done bool, err error) {
+	var lock *os.File
+	err = withMachineLock(ctx, func() (err error) {
+		if err := os.MkdirAll(filepath.Dir(name), 0o711); err != nil {
+			return err
+		}
+		lock, err = lockFile(name)
+		return err
+	})
+	if errors.Is(err, errLocked) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	bundle := strings.TrimSuffix(name, ".lock")
+	scratch := lockedScratch(lock)
+	if scratch == "" && filepath.Dir(name) == r.runDir {
+		scratch = filepath.Join(r.o.Dir, scratchPrefix+filepath.Base(bundle))
+	}
+	if err := removeTraces(ctx, bundle, scratch); err != nil {
+		return false, err
+	}
+	return true, os.Remove(name)
 }
 
 // lockedScratch reads from a session's lock where its scratch directory is.
@@ -97,22 +129,9 @@ func removeControllers(name string) error {
 // none left: the firewall rules, the parent groups and the directories.
 func removeUnused(ctx context.Context, own networks) error {
 	return withMachineLock(ctx, func() error {
-		dirs, err := filepath.Glob(filepath.Join(machineDir, "*", "runc"))
-		if err != nil {
-			return err
-		}
-		for _, d := range dirs {
-			if os.Remove(d) != nil {
-				continue // there are sessions
-			}
-			plans, err := filepath.Glob(filepath.Join(filepath.Dir(d), "plan-*"))
-			if err != nil {
-				return err
-			}
-			for _, p := range plans {
-				_ = os.Remove(p) // else the directory stays, and that is all
-			}
-			_ = os.Remove(filepath.Dir(d))
+		locks, err := filepath.Glob(filepath.Join(machineDir, "*", "*.lock"))
+		if err != nil || len(locks) > 0 {
+			return err // there are sessions
 		}
 		if used, err := slotsInUse(); used || err != nil {
 			return err
@@ -126,10 +145,7 @@ func removeUnused(ctx context.Context, own networks) error {
 				errs = append(errs, err)
 			}
 		}
-		errs = append(errs, os.RemoveAll(slotDir))
-		// Another runtime's directory, without sessions, may keep it: fine.
-		_ = os.Remove(machineDir)
-		return errors.Join(errs...)
+		return errors.Join(append(errs, os.RemoveAll(machineDir))...)
 	})
 }
 

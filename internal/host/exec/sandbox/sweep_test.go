@@ -203,6 +203,35 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// A restart of the machine empties /run, but not the disk.
+func TestSweepAfterReboot(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), `odd[\name`)
+	r := testRuntime(t, dir)
+	defer r.Close()
+	old := filepath.Join(dir, scratchPrefix+"before")
+	if err := os.MkdirAll(filepath.Join(old, "upper0", "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.Sweep(t.Context()); n < 1 || err != nil {
+		t.Errorf("swept %d, %v", n, err)
+	}
+	if exists(old) {
+		t.Errorf("%s is still there", old)
+	}
+	if exists(r.runDir) && len(globs(t, filepath.Join(r.runDir, "*.lock"))) > 0 {
+		t.Error("a lock is left")
+	}
+}
+
+func globs(t *testing.T, pattern string) []string {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
 func TestAgentDies(t *testing.T) {
 	r := testRuntime(t, t.TempDir())
 	defer r.Close()
