@@ -59,8 +59,9 @@ type serverOptions struct {
 
 // serve runs the server until ctx is done.
 //
-// The order: the port first, so that a second server fails before it touches
-// anything; then the store, which everybody writes to; then the rooms.
+// The order: port and data directory first, so that a second server fails
+// before it touches anything; then the store, which everybody writes to; then
+// the rooms.
 func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	l, err := listen(ctx, o.listen)
 	if err != nil {
@@ -68,6 +69,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	}
 	defer l.Close()
 	dir := o.machine.DataDir()
+	release, err := lockServer(dir)
+	if err != nil {
+		return err
+	}
+	defer release()
 	db, err := store.Open(ctx, filepath.Join(dir, "store.sqlite"))
 	if err != nil {
 		return err

@@ -1,0 +1,31 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-dev/penstock/internal/base/problem"
+)
+
+// lockServer takes the data directory dir for one server until release is
+// called or the process ends. Two would start every job twice and take each
+// other's git processes for leftovers.
+func lockServer(dir string) (release func(), err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "server.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the data directory: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return func() { _ = f.Close() }, nil
+	}
+	_ = f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, &problem.Error{Op: "serve the data directory", Subject: dir, Err: errors.New("another server uses it"), Hint: "penstock status"}
+	}
+	return nil, fmt.Errorf("lock the data directory: %w", err)
+}
