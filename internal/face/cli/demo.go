@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/demo"
+	"github.com/penstock-dev/penstock/internal/face/live"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 )
 
@@ -86,7 +86,7 @@ func runDemo(ctx context.Context, g *Globals, f demoFlags) (err error) {
 	if err != nil {
 		return fmt.Errorf("find own program: %w", err)
 	}
-	view := demoView(g.Err, f.plain)
+	view := live.New(g.Err, f.plain)
 	result, err := demo.New(demo.Options{
 		API: api, Kube: kube, Server: status.Server, Gateway: portOf(status.Gateway),
 		DataDir: m.DataDir(), Program: self, Dir: dir, Once: f.once, View: view,
@@ -118,7 +118,8 @@ func ensureUp(ctx context.Context, g *Globals, m *machine.Machine) (st machine.S
 	if err := checkFailed(m.Check(ctx, s), problem.ExitFailed); err != nil {
 		return st, false, err
 	}
-	view := &upView{out: g.Err}
+	view := newUpView(g.Err)
+	defer view.close()
 	if err := m.UpDetached(ctx, machine.UpOptions{Settings: s, Timeout: 3 * time.Minute, Progress: view.show}); err != nil {
 		return st, false, err
 	}
@@ -186,21 +187,6 @@ func demoDir(keep string) (dir string, done func(), err error) {
 		return "", nil, fmt.Errorf("keep the working copies: %w", err)
 	}
 	return dir, func() {}, nil
-}
-
-// demoView redraws in place on a terminal, and appends lines elsewhere.
-func demoView(out io.Writer, plain bool) demo.View {
-	file, ok := out.(*os.File)
-	if plain || !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" || os.Getenv("CI") != "" {
-		return demo.NewPlainView(out, plain)
-	}
-	return demo.NewLiveView(out, func() (int, int) {
-		w, h, err := term.GetSize(int(file.Fd()))
-		if err != nil {
-			return 80, 24
-		}
-		return w, h
-	})
 }
 
 func printDemo(w io.Writer, r demo.Result) {

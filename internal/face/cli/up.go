@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/face/live"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 )
 
@@ -41,10 +43,12 @@ gateway run on. "penstock down" ends everything.`,
 			if err := checkFailed(m.Check(c.Context(), s), problem.ExitFailed); err != nil {
 				return err
 			}
-			view := &upView{out: g.Err}
+			view := newUpView(g.Err)
+			defer view.close()
 			began := time.Now()
 			ready := func() {
-				fmt.Fprintf(g.Err, "✓ ready      in %.1f s\n", time.Since(began).Seconds())
+				view.close()
+				fmt.Fprintf(g.Err, "ready in %.1f s\n", time.Since(began).Seconds())
 				printWhere(g.Out, m, s)
 			}
 			if detach {
@@ -86,17 +90,52 @@ func keepSettings(c *cobra.Command, m *machine.Machine, s *machine.Settings) err
 	return nil
 }
 
-// upView prints one line for each step of the start.
+// upView shows the processes on their way to ready. Elsewhere than on a
+// terminal it leaves out what they wait for, which changes many times a second.
 type upView struct {
-	out io.Writer
-	mu  sync.Mutex
+	view    live.View
+	details bool
+
+	mu     sync.Mutex
+	items  []live.Item
+	closed bool
+}
+
+func newUpView(out io.Writer) *upView {
+	v := &upView{view: live.New(out, false), details: live.Terminal(out)}
+	for _, name := range []string{machine.Node, machine.Gateway, machine.Server} {
+		v.items = append(v.items, live.Item{State: "waiting", Name: name, Began: time.Now()})
+	}
+	return v
 }
 
 func (v *upView) show(p machine.Progress) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	mark := map[string]string{"started": "●", "adopted": "●", "waiting": "◔", "ready": "✓", "ended": "✗"}[p.State]
-	fmt.Fprintf(v.out, "%s %-9s  %-8s %5.1fs  %s\n", mark, p.Name, p.State, p.After.Seconds(), p.Detail)
+	if v.closed {
+		return
+	}
+	for i := range v.items {
+		item := &v.items[i]
+		switch {
+		case item.Name != p.Name:
+		case p.State == "ready":
+			item.State, item.Detail, item.Ended = "running", "", time.Now()
+		case p.State == "waiting" && v.details:
+			item.Detail = p.Detail
+		}
+	}
+	v.view.Update(slices.Clone(v.items))
+}
+
+// close leaves the last state on the screen; what comes later is not shown.
+func (v *upView) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.closed {
+		v.closed = true
+		v.view.Close()
+	}
 }
 
 func printWhere(w io.Writer, m *machine.Machine, s machine.Settings) {

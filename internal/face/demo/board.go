@@ -4,11 +4,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/face/live"
 )
 
 // board keeps what is going on and shows it. Several goroutines write to it.
 type board struct {
-	view View
+	view live.View
 
 	mu    sync.Mutex
 	items []*topic
@@ -16,11 +18,11 @@ type board struct {
 
 // topic is a top-level item and those below it.
 type topic struct {
-	Item
-	below []Item
+	live.Item
+	below []live.Item
 }
 
-func newBoard(v View) *board { return &board{view: v} }
+func newBoard(v live.View) *board { return &board{view: v} }
 
 // begin adds a topic that is going on.
 func (b *board) begin(name, detail string) { b.set(name, "running", detail, nil) }
@@ -35,7 +37,7 @@ func (b *board) end(name, state, detail string) {
 }
 
 // set changes a topic and what is below it.
-func (b *board) set(name, state, detail string, below []Item) {
+func (b *board) set(name, state, detail string, below []live.Item) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := b.topic(name)
@@ -55,7 +57,7 @@ func (b *board) topic(name string) *topic {
 			return t
 		}
 	}
-	t := &topic{Item: Item{Name: name}}
+	t := &topic{Item: live.Item{Name: name}}
 	b.items = append(b.items, t)
 	return t
 }
@@ -86,7 +88,7 @@ func (b *board) stop(state string) {
 }
 
 func (b *board) show() {
-	var all []Item
+	var all []live.Item
 	for _, t := range b.items {
 		all = append(all, t.Item)
 		all = append(all, t.below...)

@@ -17,6 +17,8 @@ import (
 
 	"github.com/penstock-dev/penstock/examples"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+
+	"github.com/penstock-dev/penstock/internal/face/live"
 )
 
 // The repositories, and what answers where.
@@ -51,7 +53,7 @@ type Options struct {
 	Program string // penstock itself, git's credential helper
 	Dir     string // holds the work copies
 	Once    bool   // only the first push
-	View    View
+	View    live.View
 }
 
 // Stage is one part of the way and when it was reached.

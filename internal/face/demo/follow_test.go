@@ -17,13 +17,15 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/client"
+
+	"github.com/penstock-dev/penstock/internal/face/live"
 )
 
 // recorded keeps every picture.
-type recorded struct{ last []Item }
+type recorded struct{ last []live.Item }
 
-func (r *recorded) Update(items []Item) { r.last = items }
-func (r *recorded) Close()              {}
+func (r *recorded) Update(items []live.Item) { r.last = items }
+func (r *recorded) Close()                   {}
 
 // against makes a demo whose API is at a real HTTP server.
 func against(t *testing.T, h http.Handler) (*Demo, *recorded) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/face/live"
 	"github.com/penstock-dev/penstock/internal/face/mark"
 )
 
@@ -63,12 +64,12 @@ func (r run) lastJob() job {
 }
 
 // items shows jobs and steps below the run.
-func (r run) items() []Item {
-	var all []Item
+func (r run) items() []live.Item {
+	var all []live.Item
 	for _, j := range r.Jobs {
-		all = append(all, Item{Depth: 1, State: mark.Run(j.Status, j.Conclusion), Name: j.Name, Began: j.StartedAt, Ended: j.CompletedAt})
+		all = append(all, live.Item{Depth: 1, State: mark.Run(j.Status, j.Conclusion), Name: j.Name, Began: j.StartedAt, Ended: j.CompletedAt})
 		for _, s := range j.Steps {
-			all = append(all, Item{Depth: 2, State: mark.Run(s.Status, s.Conclusion), Name: s.Name, Began: s.StartedAt, Ended: s.CompletedAt})
+			all = append(all, live.Item{Depth: 2, State: mark.Run(s.Status, s.Conclusion), Name: s.Name, Began: s.StartedAt, Ended: s.CompletedAt})
 		}
 	}
 	return all

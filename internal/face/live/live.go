@@ -1,12 +1,18 @@
-package demo
+// Package live shows what is going on as a tree of items: redrawn in place on a
+// terminal, as lines that only get more everywhere else. An item's state is a
+// word of package mark, and its shape stands beside the word.
+package live
 
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/penstock-dev/penstock/internal/face/mark"
 )
@@ -56,6 +62,29 @@ func (i Item) text(now time.Time, ascii bool) string {
 		b.WriteString("  " + t)
 	}
 	return b.String()
+}
+
+// New returns a view on out: a live one when out is a terminal that a person
+// reads, else a plain one. plain asks for lines without shapes.
+func New(out io.Writer, plain bool) View {
+	if plain || !Terminal(out) {
+		return NewPlainView(out, plain)
+	}
+	fd := int(out.(*os.File).Fd())
+	return NewLiveView(out, func() (int, int) {
+		w, h, err := term.GetSize(fd)
+		if err != nil {
+			return 80, 24
+		}
+		return w, h
+	})
+}
+
+// Terminal says whether out is a terminal that can be redrawn and that a person
+// reads.
+func Terminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) && os.Getenv("TERM") != "dumb" && os.Getenv("CI") == ""
 }
 
 // plainView prints a line whenever an item changes its state: for files, pipes
