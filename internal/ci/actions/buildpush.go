@@ -208,7 +208,7 @@ func fetchCommit(ctx context.Context, s Step) (_ *os.Root, err error) {
 	if err := g.authenticate(ctx, job, s.Input("github-token")); err != nil {
 		return nil, err
 	}
-	defer temp.Remove(filepath.Base(g.credentials))
+	defer func() { err = errors.Join(err, temp.Remove(filepath.Base(g.credentials))) }()
 	if err := g.checkout(ctx, &source{ref: job.Ref, commit: job.SHA, depth: 1}); err != nil {
 		return nil, err
 	}

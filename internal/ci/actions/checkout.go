@@ -87,7 +87,7 @@ func (checkout) Post(ctx context.Context, s Step) error {
 	}
 	s.SetState("credentials", "")
 	g := &git{step: s, dir: s.State("dir")}
-	if _, err := g.run(ctx, nil, "config", "--local", "--unset-all", "include.path", regexp.QuoteMeta(file)); err != nil {
+	if err := g.run(ctx, nil, "config", "--local", "--unset-all", "include.path", regexp.QuoteMeta(file)); err != nil {
 		s.Printf("The repository no longer names the credentials: %v", err)
 	}
 	temp, err := os.OpenRoot(s.Job().Temp)
@@ -149,7 +149,7 @@ type git struct {
 }
 
 // run prints and runs a command; stdout nil is the log.
-func (g *git) run(ctx context.Context, stdout *bytes.Buffer, args ...string) (int, error) {
+func (g *git) run(ctx context.Context, stdout *bytes.Buffer, args ...string) error {
 	c := Command{Args: append([]string{"git", "-C", g.dir}, args...), Env: []string{"GIT_TERMINAL_PROMPT=0", "GCM_INTERACTIVE=Never"}}
 	if stdout != nil {
 		c.Stdout = stdout
@@ -158,17 +158,16 @@ func (g *git) run(ctx context.Context, stdout *bytes.Buffer, args ...string) (in
 	if err == nil && code != 0 {
 		err = fmt.Errorf("The process 'git %s' failed with exit code %d", args[0], code) //nolint:staticcheck // GitHub's words
 	}
-	return code, err
+	return err
 }
 
 func (g *git) must(ctx context.Context, args ...string) error {
-	_, err := g.run(ctx, nil, args...)
-	return err
+	return g.run(ctx, nil, args...)
 }
 
 func (g *git) output(ctx context.Context, args ...string) (string, error) {
 	var b bytes.Buffer
-	_, err := g.run(ctx, &b, args...)
+	err := g.run(ctx, &b, args...)
 	return strings.TrimSpace(b.String()), err
 }
 

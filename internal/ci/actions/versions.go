@@ -39,9 +39,12 @@ func parsePartial(s string) (partial, error) {
 	}
 	var p partial
 	for i, text := range m[1:] {
+		if text == "" || strings.Contains("xX*", text) {
+			break // open from here on
+		}
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			break // open from here on
+			return partial{}, fmt.Errorf("'%s' is not a version: %w", s, err)
 		}
 		p.v[i] = n
 		p.given = i + 1

@@ -33,17 +33,32 @@ import (
 // Dir is a job's directory, an absolute path.
 type Dir string
 
-// Paths inside the directory.
-func (d Dir) Journal() string   { return filepath.Join(string(d), "journal.jsonl") }
-func (d Dir) Work() string      { return filepath.Join(string(d), "work") }
-func (d Dir) Temp() string      { return filepath.Join(string(d), "temp") }
-func (d Dir) Home() string      { return filepath.Join(string(d), "home") }
-func (d Dir) Private() string   { return filepath.Join(string(d), "private") } // steps do not see it
+// Journal is the path of the journal.
+func (d Dir) Journal() string { return filepath.Join(string(d), "journal.jsonl") }
+
+// Work is the directory with the workspace.
+func (d Dir) Work() string { return filepath.Join(string(d), "work") }
+
+// Temp is the job's temporary directory, RUNNER_TEMP.
+func (d Dir) Temp() string { return filepath.Join(string(d), "temp") }
+
+// Home is the home of the job's commands.
+func (d Dir) Home() string { return filepath.Join(string(d), "home") }
+
+// Private is a directory of the runner that the job's commands do not see.
+func (d Dir) Private() string { return filepath.Join(string(d), "private") }
+
+// RunnerLog is what the runner process prints.
 func (d Dir) RunnerLog() string { return filepath.Join(string(d), "runner.log") }
-func (d Dir) Log(n int) string  { return filepath.Join(string(d), "logs", strconv.Itoa(n)+".log") }
+
+// Log is the log of step n.
+func (d Dir) Log(n int) string { return filepath.Join(string(d), "logs", strconv.Itoa(n)+".log") }
+
+// Summary is what step n wrote into its summary.
 func (d Dir) Summary(n int) string {
 	return filepath.Join(string(d), "logs", strconv.Itoa(n)+".summary.md")
 }
+
 func (d Dir) cancel() string     { return filepath.Join(string(d), "cancel") }
 func (d Dir) lock() string       { return filepath.Join(string(d), "lock") }
 func (d Dir) spec() string       { return filepath.Join(string(d), "job.json") }

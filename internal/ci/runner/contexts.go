@@ -12,7 +12,6 @@ import (
 // contexts are the values that expressions of steps see.
 type contexts struct {
 	github, needs, vars, inputs, secrets *expr.Object
-	env                                  *expr.Object
 	steps, job, runner                   *expr.Object
 }
 

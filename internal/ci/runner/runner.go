@@ -85,10 +85,9 @@ type job struct {
 	result    engine.Result
 	resolved  map[*workflow.Step]actions.Action
 	posts     []*step // steps whose action has something to do at the end
-	steps     []*step
 
 	files     *commandFiles
-	cancelled context.Context // done once cancellation is requested; its cause says why
+	cancelled *cancellation
 }
 
 // run carries the job through set-up, steps, posts and completion. Only a
@@ -113,12 +112,12 @@ func (j *job) run(ctx context.Context) error {
 			return err
 		}
 	}
-	outputs, err := j.complete(hard)
+	outputs, err := j.complete()
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("ci.runner.finished.before")
-	err = j.journal.Append(jobdir.Entry{Type: jobdir.JobFinished, At: time.Now(), Conclusion: string(j.result), Outputs: outputs, Message: j.cause()})
+	err = j.journal.Append(jobdir.Entry{Type: jobdir.JobFinished, At: time.Now(), Conclusion: string(j.result), Outputs: outputs, Message: j.cancelled.cause()})
 	failpoint.Hit("ci.runner.finished.after")
 	return err
 }
@@ -129,58 +128,80 @@ type jobError struct{ err error }
 func (e *jobError) Error() string { return e.err.Error() }
 func (e *jobError) Unwrap() error { return e.err }
 
+// cancellation is the request to cancel the job: done is closed after why is
+// set.
+type cancellation struct {
+	done chan struct{}
+	why  error
+}
+
+func (c *cancellation) requested() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// cause says why the job was cancelled, "" when it was not.
+func (c *cancellation) cause() string {
+	if !c.requested() {
+		return ""
+	}
+	return c.why.Error()
+}
+
 // watchCancel arms j.cancelled by the cancel file, the end of ctx and the
 // job's time limit. The context it returns ends when the grace after that is
 // over.
 func (j *job) watchCancel(ctx context.Context) (hard context.Context, stop func()) {
 	hard, killAll := context.WithCancel(context.WithoutCancel(ctx))
-	soft, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	j.cancelled = soft
-	done := make(chan struct{})
+	c := &cancellation{done: make(chan struct{})}
+	j.cancelled = c
+	over := make(chan struct{})
 	ended := make(chan struct{})
-	limit := engine.Minutes(j.spec.TimeoutMinutes)
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		timeout := time.NewTimer(limit)
-		defer timeout.Stop()
-		for soft.Err() == nil {
-			select {
-			case <-done:
-				return
-			case <-ctx.Done():
-				cancel(errors.New("the runner was told to stop"))
-			case <-timeout.C:
-				cancel(fmt.Errorf("the job has exceeded the maximum execution time of %v minutes", j.spec.TimeoutMinutes))
-			case <-tick.C:
-				if j.Dir.CancelRequested() {
-					cancel(errors.New("the run was cancelled"))
-				}
-			}
+		if c.why = j.awaitCancel(ctx, over); c.why == nil {
+			return
 		}
+		close(c.done)
 		grace := time.NewTimer(cancelGrace)
 		defer grace.Stop()
 		select {
-		case <-done:
+		case <-over:
 		case <-grace.C:
 			killAll()
 		}
 	}()
 	return hard, func() {
-		close(done)
+		close(over)
 		<-ended
-		cancel(nil)
 		killAll()
 	}
 }
 
-// cause says why the job was cancelled, "" when it was not.
-func (j *job) cause() string {
-	if j.cancelled.Err() == nil {
-		return ""
+// awaitCancel returns why the job is to be cancelled, nil when it is over.
+func (j *job) awaitCancel(ctx context.Context, over <-chan struct{}) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.NewTimer(engine.Minutes(j.spec.TimeoutMinutes))
+	defer timeout.Stop()
+	for {
+		select {
+		case <-over:
+			return nil
+		case <-ctx.Done():
+			return errors.New("the runner was told to stop")
+		case <-timeout.C:
+			return fmt.Errorf("the job has exceeded the maximum execution time of %v minutes", j.spec.TimeoutMinutes)
+		case <-tick.C:
+			if j.Dir.CancelRequested() {
+				return errors.New("the run was cancelled")
+			}
+		}
 	}
-	return context.Cause(j.cancelled).Error()
 }
 
 // setUp opens the session and makes the contexts; it is step 1 of the job.
@@ -363,7 +384,7 @@ func contextString(o *expr.Object, key string) string {
 
 // complete evaluates the outputs and closes the session; it is the last step of
 // the job.
-func (j *job) complete(ctx context.Context) (outputs map[string]string, err error) {
+func (j *job) complete() (outputs map[string]string, err error) {
 	s := &step{job: j, number: len(j.spec.Job.Steps) + len(j.posts) + 2, name: "Complete job"}
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -387,7 +408,7 @@ func (j *job) complete(ctx context.Context) (outputs map[string]string, err erro
 	if j.files != nil {
 		note(j.files.close())
 	}
-	if cause := j.cause(); cause != "" {
+	if cause := j.cancelled.cause(); cause != "" {
 		s.log.print("##[error]" + strings.ToUpper(cause[:1]) + cause[1:] + ".")
 	}
 	s.log.print("Job ended as " + string(j.result))

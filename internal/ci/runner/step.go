@@ -130,7 +130,7 @@ func (j *job) runStep(ctx context.Context, s *step) error {
 		conclusion = engine.Success
 	}
 	switch {
-	case j.cancelled.Err() != nil || outcome == engine.Cancelled:
+	case j.cancelled.requested() || outcome == engine.Cancelled:
 		j.result = engine.Cancelled
 	case conclusion == engine.Failure:
 		j.result = engine.Failure
@@ -142,7 +142,7 @@ func (j *job) runStep(ctx context.Context, s *step) error {
 
 // execute evaluates the step's keys and runs it.
 func (j *job) execute(ctx context.Context, s *step) (engine.Result, error) {
-	if j.cancelled.Err() != nil {
+	if j.cancelled.requested() {
 		j.result = engine.Cancelled
 		j.contexts.job.Set("status", string(j.result))
 	}
@@ -208,22 +208,20 @@ func (s *step) bound(ctx context.Context) (context.Context, func(), error) {
 			stops = append(stops, func() { t.Stop() })
 		}
 	}
-	alreadyCancelled := s.job.cancelled.Err() != nil
-	watched := make(chan struct{})
-	unwatch := context.AfterFunc(s.job.cancelled, func() {
-		defer close(watched)
-		if alreadyCancelled { // the condition held although the job was cancelled
-			return
-		}
-		if keep, err := s.conditionWhen(engine.Cancelled); err != nil || !keep {
-			cancel(context.Canceled)
-		}
-	})
-	stops = append(stops, func() {
-		if !unwatch() {
-			<-watched
-		}
-	})
+	if !s.job.cancelled.requested() { // else the condition held although the job was cancelled
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			select {
+			case <-bounded.Done():
+			case <-s.job.cancelled.done:
+				if keep, err := s.conditionWhen(engine.Cancelled); err != nil || !keep {
+					cancel(context.Canceled)
+				}
+			}
+		}()
+		stops = append(stops, func() { <-watched })
+	}
 	return bounded, func() {
 		for _, stop := range stops {
 			stop()

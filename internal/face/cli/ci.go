@@ -192,7 +192,7 @@ func runPath(arg string) (string, error) {
 }
 
 func runError(op, subject string, err error) error {
-	if _, ok := err.(*problem.Error); ok {
+	if _, ok := errors.AsType[*problem.Error](err); ok {
 		return err
 	}
 	p := &problem.Error{Op: op, Subject: subject, Err: err}
