@@ -25,6 +25,9 @@ import (
 // while work is under way. The tests of one platform run in this order; each
 // leaves it working.
 func TestE2EKill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the long faults belong to make e2e")
+	}
 	p := NewPlatform(t)
 	p.Up(t)
 	f := newFaults(t, p)
@@ -614,6 +617,9 @@ func (f *faults) nodeDuringSync(t *testing.T) {
 // what cannot be stored is refused with the reason, and all works again when
 // there is room.
 func TestE2EDiskFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the long faults belong to make e2e")
+	}
 	p := NewPlatform(t)
 	if err := syscall.Mount("tmpfs", p.DataDir, "tmpfs", 0, "size=2300m,mode=700"); err != nil {
 		t.Fatal(err)
