@@ -236,9 +236,12 @@ func (s *session) start(ctx context.Context, fs *rootfs) error {
 
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		// With version 1 controllers runc leaves this hierarchy alone.
-		if err := s.group.Add(s.pid); err != nil {
-			return fmt.Errorf("enter control group: %w", err)
+		// runc has put it there, unless it is a version that leaves this
+		// hierarchy alone beside version 1 controllers. To move it costs 10 ms.
+		if !strings.Contains("\n"+readText(fmt.Sprintf("/proc/%d/cgroup", s.pid)), "\n0::"+group+"\n") {
+			if err := s.group.Add(s.pid); err != nil {
+				return fmt.Errorf("enter control group: %w", err)
+			}
 		}
 		if err := s.group.Chown(fs.base, fs.base); err != nil {
 			return fmt.Errorf("delegate control group: %w", err)
