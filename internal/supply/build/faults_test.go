@@ -116,8 +116,8 @@ COPY --from=y /s /
 			errs <- err
 		})
 	}
-	for _, after := range []time.Duration{50, 150, 300, 500, 800} {
-		time.Sleep(after * time.Millisecond) // anywhere: no point may be worse than another
+	for _, after := range []int{50, 150, 300, 500, 800} {
+		time.Sleep(time.Duration(after) * time.Millisecond) // anywhere: no point may be worse than another
 		srv.Kill(t)
 		srv.Run(t)
 	}

