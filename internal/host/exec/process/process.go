@@ -64,7 +64,7 @@ func (r *Runtime) open(ctx context.Context, spec hostexec.SessionSpec) (*session
 	if err := validate(ctx, spec); err != nil {
 		return nil, err
 	}
-	s := &session{spec: spec, log: r.log.With("session", spec.ID), done: make(chan struct{})}
+	s := &session{spec: spec, log: r.log.With("session", spec.ID), rest: newScan(), done: make(chan struct{})}
 	s.forwards = forward.New(s.log)
 	for inside, outside := range spec.Forward {
 		if inside == outside {
@@ -143,6 +143,7 @@ type session struct {
 	spec     hostexec.SessionSpec
 	log      *slog.Logger
 	tree     tree
+	rest     *scan // for commands that cannot be in tree
 	forwards *forward.Forwards
 	wg       sync.WaitGroup // commands and the readers of their output
 
@@ -210,28 +211,53 @@ func (s *session) run(ctx context.Context, cmd hostexec.Command) (int, error) {
 	s.mu.Unlock()
 	defer s.wg.Done()
 
-	c, err := s.command(cmd)
-	if err != nil {
-		return -1, err
+	c, b, streams, err := s.start(cmd, s.tree)
+	if refusesGroup(err) {
+		c, b, streams, err = s.start(cmd, s.rest)
 	}
-	b, err := s.tree.branch(c.SysProcAttr)
 	if err != nil {
 		return -1, err
 	}
 	defer b.tidy()
+	code, err := s.wait(ctx, c, b, cmd)
+	return code, errors.Join(err, streams.Finish())
+}
+
+// refusesGroup says whether a start may have failed because the kernel, or a
+// filter in front of it, does not start processes in a control group.
+func refusesGroup(err error) bool {
+	for _, e := range []error{syscall.ENOSYS, syscall.EPERM, syscall.EACCES, syscall.EINVAL, syscall.E2BIG, syscall.EBUSY, syscall.EBADF, syscall.EOPNOTSUPP} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// start starts the command as a branch of the tree.
+func (s *session) start(cmd hostexec.Command, t tree) (*exec.Cmd, branch, *stdio.Streams, error) {
+	c, err := s.command(cmd)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	b, err := t.branch(c.SysProcAttr)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	streams, err := stdio.New(cmd, &s.wg, s.done)
 	if err != nil {
-		return -1, err
+		b.tidy()
+		return nil, nil, nil, err
 	}
 	c.Stdin, c.Stdout, c.Stderr = streams.In, streams.Out, streams.Err
 	err = c.Start()
 	streams.Given()
 	if err != nil {
-		return -1, errors.Join(err, streams.Finish())
+		b.tidy()
+		return nil, nil, nil, errors.Join(err, streams.Finish())
 	}
 	b.began(c.Process.Pid)
-	code, err := s.wait(ctx, c, b, cmd)
-	return code, errors.Join(err, streams.Finish())
+	return c, b, streams, nil
 }
 
 func (s *session) command(cmd hostexec.Command) (*exec.Cmd, error) {
@@ -300,8 +326,9 @@ func (s *session) Close() error {
 		s.closed = true
 		close(s.done)
 		s.mu.Unlock()
+		s.closeErr = s.rest.remove()
 		if s.tree != nil {
-			s.closeErr = s.tree.remove()
+			s.closeErr = errors.Join(s.closeErr, s.tree.remove())
 		}
 		s.forwards.Close()
 		s.wg.Wait()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	hostexec "github.com/penstock-dev/penstock/internal/host/exec"
 	"github.com/penstock-dev/penstock/internal/host/exec/exectest"
 )
 
@@ -68,6 +69,30 @@ func TestConformanceWithoutGroups(t *testing.T) {
 	rt := New(nil)
 	rt.newTree = func(string) (tree, error) { return newScan(), nil }
 	exectest.Run(t, rt, "close ends all")
+}
+
+// refusing is a tree in which no process can be started.
+type refusing struct{ tree }
+
+func (refusing) branch(attr *syscall.SysProcAttr) (branch, error) {
+	attr.UseCgroupFD, attr.CgroupFD = true, 0 // not a control group
+	return &lineage{}, nil
+}
+func (refusing) remove() error { return nil }
+
+func TestGroupRefused(t *testing.T) {
+	rt := New(nil)
+	rt.newTree = func(string) (tree, error) { return refusing{}, nil }
+	s, err := rt.Open(t.Context(), hostexec.SessionSpec{ID: "refused", Workspace: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, err := s.Run(t.Context(), hostexec.Command{Args: []string{"sh", "-c", "sleep 1000 & exit 3"}, Env: s.Env()}); code != 3 || err != nil {
+		t.Errorf("got %d, %v", code, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // Without control groups the tree is found in the process table.
