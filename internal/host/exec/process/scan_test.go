@@ -72,7 +72,7 @@ func TestConformanceWithoutGroups(t *testing.T) {
 }
 
 // refusing is a tree in which no process can be started.
-type refusing struct{ tree }
+type refusing struct{}
 
 func (refusing) branch(attr *syscall.SysProcAttr) (branch, error) {
 	attr.UseCgroupFD, attr.CgroupFD = true, 0 // not a control group
