@@ -241,10 +241,8 @@ func (s *step) conditionWhen(status engine.Result) (bool, error) {
 	is := func(want engine.Result) func([]expr.Value) (expr.Value, error) {
 		return func([]expr.Value) (expr.Value, error) { return status == want, nil }
 	}
-	env.Functions = map[string]func([]expr.Value) (expr.Value, error){
-		"always":  func([]expr.Value) (expr.Value, error) { return true, nil },
-		"success": is(engine.Success), "failure": is(engine.Failure), "cancelled": is(engine.Cancelled),
-	}
+	env.Functions["always"] = func([]expr.Value) (expr.Value, error) { return true, nil }
+	env.Functions["success"], env.Functions["failure"], env.Functions["cancelled"] = is(engine.Success), is(engine.Failure), is(engine.Cancelled)
 	return c.Evaluate(env)
 }
 
@@ -265,7 +263,8 @@ func (s *step) exprEnv() expr.Env {
 	if env == nil {
 		env = s.job.env
 	}
-	return expr.Env{Values: s.job.contexts.values(env.context()), Memory: memory}
+	return expr.Env{Values: s.job.contexts.values(env.context()), Memory: memory,
+		Functions: map[string]func([]expr.Value) (expr.Value, error){"hashfiles": s.hashFiles}}
 }
 
 // environment is the job's environment as steps before this one left it.

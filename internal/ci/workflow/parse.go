@@ -252,18 +252,9 @@ func (p *parser) text(n *yaml.Node, what string, scope *expr.Scope) Text {
 		return t
 	}
 	if _, err := expr.ParseTemplate(t.Value, *scope); err != nil {
-		p.report(n, "%s", explain(err))
+		p.report(n, "%s", err)
 	}
 	return t
-}
-
-// explain tells a function that is not served yet from one that does not
-// exist.
-func explain(err error) string {
-	if strings.HasPrefix(strings.ToLower(err.Error()), "unrecognized function: 'hashfiles'") {
-		return "the function hashFiles is not supported yet by this version of Penstock"
-	}
-	return err.Error()
 }
 
 func kind(n *yaml.Node) string {
@@ -343,7 +334,7 @@ func (p *parser) condition(n *yaml.Node, scope expr.Scope) Text {
 	c, err := ParseCondition(t.Value, scope)
 	switch {
 	case err != nil:
-		p.report(n, "%s", explain(err))
+		p.report(n, "%s", err)
 	case c.Mixed():
 		p.warn(n, "this condition is always true: it is text around an expression; put the whole condition inside one ${{ }} or leave the braces out")
 	}

@@ -118,7 +118,7 @@ func TestFindings(t *testing.T) {
 		"steps in job name":       {job("    name: ${{ steps.x }}\n    steps: [{run: x}]\n"), "Unrecognized named-value: 'steps'"},
 		"args of a step's status": {job("    steps: [{run: x, if: \"success('a')\"}]\n"), "Too many parameters supplied: 'success'"},
 		"open expression":         {job("    steps: [{run: 'echo ${{ github.ref'}]\n"), "The expression is not closed"},
-		"hashFiles":               {job("    steps: [{run: x, if: \"hashFiles('a') != ''\"}]\n"), "the function hashFiles is not supported yet"},
+		"hashFiles of a job":      {"on: push\njobs:\n  a:\n    if: hashFiles('a') != ''\n    runs-on: x\n", "4:9: Unrecognized function: 'hashFiles'"},
 		"duplicate key":           {job("    RUNS-ON: x\n    steps: [{run: x}]\n"), "'RUNS-ON' is already defined"},
 		"duplicate id":            {job("    steps: [{id: x, run: a}, {id: X, run: b}]\n"), "the id 'X' is used by more than one step"},
 		"bad id":                  {job("    steps: [{id: 1x, run: a}]\n"), "step id '1x' is invalid"},

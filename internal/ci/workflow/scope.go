@@ -16,7 +16,8 @@ var (
 	jobStatus = map[string]expr.Function{
 		"always": {}, "cancelled": {}, "success": {Max: 255}, "failure": {Max: 255},
 	}
-	stepStatus = map[string]expr.Function{"always": {}, "cancelled": {}, "success": {}, "failure": {}}
+	hashFiles  = map[string]expr.Function{"hashfiles": {Min: 1, Max: 255}}
+	stepStatus = map[string]expr.Function{"always": {}, "cancelled": {}, "success": {}, "failure": {}, "hashfiles": {Min: 1, Max: 255}}
 
 	RunNameScope     = expr.Scope{Values: base}
 	WorkflowEnvScope = expr.Scope{Values: append(base[:3:3], "secrets")}
@@ -26,7 +27,7 @@ var (
 	JobEnvScope      = expr.Scope{Values: append(jobNames[:6:6], "secrets")}
 	JobOutputsScope  = expr.Scope{Values: append(stepNames[:10:10], "secrets")}
 	StepIfScope      = expr.Scope{Values: stepNames, Functions: stepStatus}
-	StepScope        = expr.Scope{Values: append(stepNames[:10:10], "secrets")}
+	StepScope        = expr.Scope{Values: append(stepNames[:10:10], "secrets"), Functions: hashFiles}
 )
 
 // Condition is the `if` of a job or a step.
