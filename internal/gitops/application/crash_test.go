@@ -1,6 +1,7 @@
 package application_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,6 +34,7 @@ func child(options string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Println("started") // from here on a signal ends it in order
 	c, err := application.New(application.Options{
 		Kubeconfig: o.Kubeconfig, Dir: o.Dir, Namespace: o.Namespace,
 		Host:          bare{root: o.Root, url: o.URL},
@@ -90,8 +92,15 @@ func (w *world) start(point string) *exec.Cmd {
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(o), failpoint.Env+"="+point)
 	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "started\n" {
+		w.t.Fatalf("the controller says %q: %v", line, err)
 	}
 	return cmd
 }
