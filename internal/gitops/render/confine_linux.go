@@ -19,21 +19,30 @@ const (
 )
 
 // confine takes from this process what rendering does not need, and returns
-// the new name of base. Root moves into base and becomes nobody; without root
-// the file system is confined by os.Root alone.
+// the new name of base. Root moves into base and becomes nobody; without root,
+// or as a root that may not (in a container without capabilities), the file
+// system is confined by os.Root alone.
 func confine(base string, memory uint64) (string, error) {
 	if os.Geteuid() == 0 {
-		if err := unix.Chroot(base); err != nil {
+		switch err := unix.Chroot(base); {
+		case err == nil:
+			if err := unix.Chdir("/"); err != nil {
+				return "", err
+			}
+			base = "/"
+		case !errors.Is(err, unix.EPERM):
 			return "", fmt.Errorf("change root to %s: %w", base, err)
 		}
-		if err := unix.Chdir("/"); err != nil {
-			return "", err
-		}
 		// syscall's versions act on every thread of the process.
-		if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
-			return "", fmt.Errorf("become nobody: %w", err)
+		for _, drop := range []func() error{
+			func() error { return syscall.Setgroups(nil) },
+			func() error { return syscall.Setgid(nobody) },
+			func() error { return syscall.Setuid(nobody) },
+		} {
+			if err := drop(); err != nil && !errors.Is(err, unix.EPERM) {
+				return "", fmt.Errorf("become nobody: %w", err)
+			}
 		}
-		base = "/"
 	}
 	limits := map[int]uint64{
 		unix.RLIMIT_CPU:    workerCPUSeconds,

@@ -2,11 +2,14 @@ package render
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -34,6 +37,7 @@ type Pool struct {
 	o     PoolOptions
 	slots chan struct{}
 	wg    sync.WaitGroup
+	warn  sync.Once
 
 	mu     sync.Mutex
 	idle   []*worker
@@ -163,16 +167,24 @@ func (p *Pool) drop(w *worker) {
 }
 
 func (p *Pool) start() (*worker, error) {
+	cmd := p.command()
+	if isolate(cmd) {
+		w, err := startWorker(cmd)
+		if !errors.Is(err, fs.ErrPermission) {
+			return w, err
+		}
+		cmd = p.command() // a container may forbid it even to root
+	}
+	p.warn.Do(func() {
+		p.o.Log.Warn("render workers have the network of this process: it may not give them one of their own")
+	})
+	return startWorker(cmd)
+}
+
+func (p *Pool) command() *exec.Cmd {
 	args := append(p.o.Program[1:len(p.o.Program):len(p.o.Program)],
-		"--base", p.o.Base, "--memory", fmt.Sprint(p.o.Memory))
+		"--base", p.o.Base, "--memory", strconv.FormatUint(p.o.Memory, 10))
 	cmd := exec.Command(p.o.Program[0], args...)
 	cmd.Env = []string{"PATH=", "HOME=/", "LANG=C.UTF-8"}
-	if !isolate(cmd) {
-		p.o.Log.Warn("render worker has the network of this process")
-	}
-	w, err := startWorker(cmd)
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
+	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -330,6 +331,28 @@ func TestWorkerIsConfined(t *testing.T) {
 	}
 	if env, err := os.ReadFile(worker + "/environ"); err != nil || strings.Contains(string(env), "GOFLAGS") || len(env) > 60 {
 		t.Errorf("the worker's environment is %q (%v)", env, err)
+	}
+}
+
+// A container may forbid even root to change root or user. Rendering goes on,
+// confined by os.Root.
+func TestWorkerWithoutCapabilities(t *testing.T) {
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil || os.Geteuid() != 0 {
+		t.Skip("needs root and setpriv to drop capabilities")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, dir := checkout(t, kustomizeFiles+"-- out/x.yaml --\n-> /etc/passwd\n")
+	p := newPool(t, render.PoolOptions{Base: base, Program: []string{setpriv, "--bounding-set=-sys_chroot,-setuid,-setgid", self, "render-worker"}})
+	if _, err := p.Render(t.Context(), render.Request{Checkout: dir, Source: v1alpha1.Source{Path: "k8s/base"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Render(t.Context(), render.Request{Checkout: dir, Source: v1alpha1.Source{Path: "out"}})
+	if err == nil || !strings.Contains(err.Error(), "symbolic link out of the repository") {
+		t.Errorf("error = %v", err)
 	}
 }
 
