@@ -87,6 +87,7 @@ func (a *app) logger() (*slog.Logger, error) {
 }
 
 func (a *app) run() *cobra.Command {
+	var profile string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the node until it is told to end",
@@ -97,6 +98,16 @@ takes them over. "penstock-node stop" ends the Pods too.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			a.config.Capture = logs.NewCapture(a.config.Log)
+			a.config.OnReady = steady()
+			if profile != "" {
+				end, err := startProfile(profile)
+				if err != nil {
+					return err
+				}
+				defer end()
+				settle := a.config.OnReady
+				a.config.OnReady = func() { end(); settle() }
+			}
 			stop, err := node.Run(c.Context(), a.config)
 			if err != nil || !stop {
 				return err
@@ -115,6 +126,7 @@ takes them over. "penstock-node stop" ends the Pods too.`,
 	f.BoolVar(&a.config.APIOnly, "api-only", false, "run a control plane on 127.0.0.1 without a node")
 	f.BoolVar(&a.config.NoBuilder, "no-builder", false, "run without BuildKit")
 	f.StringVar(&a.config.BuilderBridge, "builder-bridge", a.config.BuilderBridge, "`interface` that image builds are connected to")
+	f.StringVar(&profile, "start-profile", "", "write a CPU profile of the start, until ready, to this `file`")
 	f.StringVar(&a.config.BuilderCIDR, "builder-cidr", a.config.BuilderCIDR, "`range` of addresses of image builds")
 	return c
 }

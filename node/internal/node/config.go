@@ -39,6 +39,7 @@ type Config struct {
 
 	Started time.Time    `json:"-"` // of the process
 	Log     *slog.Logger `json:"-"`
+	OnReady func()       `json:"-"` // if set, called when the node is ready
 	// Capture holds what Kubernetes logs.
 	Capture *logs.Capture `json:"-"`
 }

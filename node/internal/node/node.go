@@ -101,6 +101,9 @@ func Run(ctx context.Context, c Config) (stop bool, err error) {
 			c.Capture.Settle()
 			all, _ := g.Status()
 			c.Log.Info("node ready", "after", time.Since(c.Started).Round(time.Millisecond), "kubernetes", n.status().KubernetesVersion, "components", len(all))
+			if c.OnReady != nil {
+				c.OnReady()
+			}
 		}
 		return nil
 	})
