@@ -122,10 +122,7 @@ func compileGlob(segments []string) (re *regexp.Regexp, literal string, err erro
 			}
 			continue
 		}
-		text, isWild, err := globSegment(seg)
-		if err != nil {
-			return nil, "", err
-		}
+		text, isWild := globSegment(seg)
 		if wild = wild || isWild; !wild {
 			literal = path.Join(literal, seg)
 		}
@@ -149,7 +146,7 @@ func compileGlob(segments []string) (re *regexp.Regexp, literal string, err erro
 }
 
 // globSegment translates one segment: * ? and [sets].
-func globSegment(seg string) (re string, wild bool, err error) {
+func globSegment(seg string) (re string, wild bool) {
 	var b strings.Builder
 	for i := 0; i < len(seg); {
 		switch c := seg[i]; c {
@@ -188,7 +185,7 @@ func globSegment(seg string) (re string, wild bool, err error) {
 			i += len(string(r))
 		}
 	}
-	return b.String(), wild, nil
+	return b.String(), wild
 }
 
 func (h *fileHash) matches(name string) bool {

@@ -235,7 +235,8 @@ func (s *Service) launch(ctx context.Context, a active, key string, jobID int64,
 		return endJob(ctx, tx, a.ID, key, string(engine.Failure), "the job could not be started: "+err.Error(), nil, s.Now())
 	})
 	s.poke()
-	return werr
+	w := watched{run: a.ID, key: key, job: jobID, dir: s.dir(a.ID, key)}
+	return errors.Join(werr, w.dir.Clean(), s.revoke(ctx, &w))
 }
 
 func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, e engine.Evaluated) error {

@@ -136,9 +136,7 @@ func TestRunnerDies(t *testing.T) {
 			for _, dir := range []string{"work", "temp", "home", "private", "secrets.json"} {
 				gone(t, filepath.Join(h.dir, "jobs", "*", dir))
 			}
-			if len(h.tokens.valid) != 0 {
-				t.Errorf("tokens still valid: %v", h.tokens.valid)
-			}
+			h.noTokens()
 		})
 	}
 }

@@ -120,6 +120,30 @@ func (k *tokens) RevokeJob(_ context.Context, run int64, job string) error {
 	return nil
 }
 
+func (k *tokens) writes(name string) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.write[name]
+}
+
+// noTokens waits a little until every token has been revoked, which happens
+// after the end of the job is recorded.
+func (h *house) noTokens() {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		h.tokens.mu.Lock()
+		n := len(h.tokens.valid)
+		h.tokens.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Errorf("%d tokens are still valid", n)
+			return
+		}
+	}
+}
+
 // house is a service over a real store, a real repository and real runners.
 type house struct {
 	t       *testing.T
@@ -361,10 +385,8 @@ jobs:
 	if never.Conclusion != "skipped" || !strings.Contains(never.Message, "github.ref == 'refs/heads/other'") {
 		t.Errorf("job never: %+v", never)
 	}
-	if len(h.tokens.valid) != 0 {
-		t.Errorf("tokens still valid: %v", h.tokens.valid)
-	}
-	if w := h.tokens.write["1/test"]; len(w) != 1 || w[0] != "demo/*" {
+	h.noTokens()
+	if w := h.tokens.writes("1/test"); len(w) != 1 || w[0] != "demo/*" {
 		t.Errorf("token writes %v", w)
 	}
 }
@@ -531,4 +553,17 @@ func TestRunOfAWorkflowThatIsNotReadAnyMore(t *testing.T) {
 	if r.Conclusion != "failure" || r.Jobs[0].Conclusion != "success" || !strings.Contains(r.Jobs[1].Message, "cannot read the workflow of the run: .github/workflows/ci.yml:1:1: required key 'jobs' is missing") {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestJobThatCannotBeStarted fails with the reason and leaves no token.
+func TestJobThatCannotBeStarted(t *testing.T) {
+	h := newHouse(t)
+	h.service.Runner = runs.ProcessRunner{Program: "/nonexistent/penstock"}
+	h.push("x", map[string]string{".github/workflows/ci.yml": "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'true'}]}}\n"})
+	r := h.wait(1)
+	if r.Conclusion != "failure" || !strings.Contains(r.Jobs[0].Message, "the job could not be started: start runner: /nonexistent/penstock") {
+		t.Errorf("%+v", r)
+	}
+	gone(t, filepath.Join(h.dir, "jobs", "*", "secrets.json"))
+	h.noTokens()
 }
