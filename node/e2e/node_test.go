@@ -59,6 +59,12 @@ func newNode(t *testing.T, args ...string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newNodeIn(t, dir, args...)
+}
+
+// newNodeIn does so below dir, which it empties at the end.
+func newNodeIn(t *testing.T, dir string, args ...string) *node {
+	t.Helper()
 	n := &node{t: t, dir: filepath.Join(dir, "node"), args: args, log: filepath.Join(dir, "log")}
 	t.Cleanup(func() {
 		n.stop()
@@ -66,7 +72,9 @@ func newNode(t *testing.T, args ...string) *node {
 			b, _ := os.ReadFile(n.log)
 			t.Logf("log of the node:\n%s", last(b, 8<<10))
 		}
-		os.RemoveAll(dir)
+		os.RemoveAll(n.dir)
+		os.Remove(n.log)
+		os.Remove(dir) // unless it is a mount point
 	})
 	n.start()
 	n.ready(2 * time.Minute)

@@ -36,6 +36,11 @@ func id(dir string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
+func sum(b []byte) string {
+	h := sha256.Sum256(b)
+	return hex.EncodeToString(h[:])
+}
+
 func container(args ...string) corev1.Container {
 	return corev1.Container{Name: "main", Image: tools, Args: args, ImagePullPolicy: corev1.PullIfNotPresent}
 }
