@@ -136,15 +136,21 @@ func BenchmarkStep(b *testing.B) {
 // node, half of it compressible.
 func BenchmarkToNode(b *testing.B) {
 	srv := buildtest.Start(b)
-	for _, compression := range []string{"gzip", "zstd", "uncompressed"} {
-		b.Run(compression, func(b *testing.B) {
+	for name, attrs := range map[string]map[string]string{
+		"default":      {},
+		"gzip-1":       {"compression": "gzip", "compression-level": "1"},
+		"gzip-6":       {"compression": "gzip", "compression-level": "6"},
+		"zstd":         {"compression": "zstd"},
+		"uncompressed": {"compression": "uncompressed"},
+	} {
+		b.Run(name, func(b *testing.B) {
 			dir := project(b)
 			if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY app /app\n"), 0o644); err != nil {
 				b.Fatal(err)
 			}
 			node := &sink{}
 			bl := build.New(build.Options{Socket: srv.Socket, Importer: node})
-			r := build.Request{Context: dir, Tags: []string{"bench:1"}, Outputs: []build.Output{{Type: build.OutputNode, Attrs: map[string]string{"compression": compression}}}}
+			r := build.Request{Context: dir, Tags: []string{"bench:1"}, Outputs: []build.Output{{Type: build.OutputNode, Attrs: attrs}}}
 			for b.Loop() {
 				b.StopTimer()
 				if err := os.WriteFile(filepath.Join(dir, "app"), program(), 0o755); err != nil {

@@ -206,6 +206,18 @@ func TestBuildIntoNode(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the image has one digest wherever it goes", func(t *testing.T) {
+		r := r
+		r.Outputs = []build.Output{{Type: build.OutputOCI, Dest: filepath.Join(t.TempDir(), "i.tar")}}
+		r.Tags = nil
+		file, err := b.Build(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if file.Digest != res.Digest {
+			t.Errorf("digest = %s in a file, %s in the node", file.Digest, res.Digest)
+		}
+	})
 	t.Run("cache mounts keep their content when a step runs again", func(t *testing.T) {
 		r := r
 		r.Args = map[string]string{"VERSION": "1.3"}

@@ -56,11 +56,23 @@ func (c Cache) checkAttrs(known []string) error {
 	return nil
 }
 
-func cacheEntries(cs []Cache) []client.CacheOptionsEntry {
+// cacheImports and cacheExports copy: the client writes into attributes.
+func cacheImports(cs []Cache) []client.CacheOptionsEntry {
 	var out []client.CacheOptionsEntry
 	for _, c := range cs {
-		// A copy: the client writes into the attributes.
 		out = append(out, client.CacheOptionsEntry{Type: c.Type, Attrs: maps.Clone(c.Attrs)})
+	}
+	return out
+}
+
+func cacheExports(cs []Cache) []client.CacheOptionsEntry {
+	var out []client.CacheOptionsEntry
+	for _, c := range cs {
+		e := client.CacheOptionsEntry{Type: c.Type, Attrs: maps.Clone(c.Attrs)}
+		if c.Type != "inline" { // its layers are those of the image
+			e.Attrs = layerAttrs(c.Attrs)
+		}
+		out = append(out, e)
 	}
 	return out
 }

@@ -105,3 +105,18 @@ func checkOutputs(r Request, canImport bool, bad func(hint, format string, args 
 	}
 	return nil
 }
+
+// layerAttrs completes the attributes of an output or a cache that has layers.
+// Fast compression is the default: an image goes into the node or a registry
+// near by in half the time, for some percent more. It is the same for all, so
+// that a layer has one digest wherever it goes.
+func layerAttrs(given map[string]string) map[string]string {
+	a := maps.Clone(given)
+	if a == nil {
+		a = map[string]string{}
+	}
+	if a["compression"] == "" && a["compression-level"] == "" {
+		a["compression"], a["compression-level"] = "gzip", "1"
+	}
+	return a
+}

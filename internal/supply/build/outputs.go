@@ -45,6 +45,9 @@ func newOutputs(ctx context.Context, r Request, work *workspace, node Importer) 
 func (outs *outputs) add(ctx context.Context, o Output, r Request, work *workspace, node Importer) error {
 	e := client.ExportEntry{Type: o.Type, Attrs: map[string]string{}} // oci, docker, local and tar are BuildKit's own names
 	maps.Copy(e.Attrs, o.Attrs)
+	if o.image() {
+		e.Attrs = layerAttrs(o.Attrs)
+	}
 	if o.image() && o.Type != OutputNode && len(r.Tags) > 0 {
 		e.Attrs["name"] = strings.Join(r.names(), ",")
 	}

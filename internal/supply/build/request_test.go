@@ -92,6 +92,22 @@ func TestFrontendAttrs(t *testing.T) {
 	}
 }
 
+func TestLayerAttrs(t *testing.T) {
+	for _, c := range []struct{ given, want map[string]string }{
+		{nil, map[string]string{"compression": "gzip", "compression-level": "1"}},
+		{map[string]string{"x": "y"}, map[string]string{"x": "y", "compression": "gzip", "compression-level": "1"}},
+		{map[string]string{"compression": "zstd"}, map[string]string{"compression": "zstd"}},
+		{map[string]string{"compression-level": "9"}, map[string]string{"compression-level": "9"}},
+	} {
+		if diff := cmp.Diff(c.want, layerAttrs(c.given)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if got := cacheExports([]Cache{{Type: "inline"}}); len(got[0].Attrs) != 0 {
+		t.Errorf("inline cache has attributes %v", got[0].Attrs)
+	}
+}
+
 func TestNames(t *testing.T) {
 	got := Request{Tags: []string{"shop", "shop:latest", "penstock.localhost:7080/demo/shop:1", "ghcr.io/a/b"}}.names()
 	want := []string{"docker.io/library/shop:latest", "penstock.localhost:7080/demo/shop:1", "ghcr.io/a/b:latest"}

@@ -71,8 +71,8 @@ func solveOptions(r Request, in inputs, outs *outputs) (client.SolveOpt, error) 
 		// only for what changed.
 		SharedKey:    "penstock:" + in.key,
 		Exports:      slices.Clone(outs.exports),
-		CacheImports: cacheEntries(r.CacheFrom),
-		CacheExports: cacheEntries(r.CacheTo),
+		CacheImports: cacheImports(r.CacheFrom),
+		CacheExports: cacheExports(r.CacheTo),
 		Session:      []session.Attachable{secrets, auth},
 	}, nil
 }
