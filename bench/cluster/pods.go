@@ -51,7 +51,10 @@ func pods(ctx context.Context, p *platform, r *report) error {
 	if _, err := k.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	defer k.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), podNamespace, metav1.DeleteOptions{})
+	defer func() {
+		// The data directory goes next, and this with it.
+		_ = k.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), podNamespace, metav1.DeleteOptions{})
+	}()
 	if err := awaitServiceAccount(ctx, k); err != nil {
 		return err
 	}
@@ -125,7 +128,7 @@ func podToRunning(ctx context.Context, k *kubernetes.Clientset, name string) (fl
 		d := time.Since(began).Seconds()
 		return d, deletePod(ctx, k, name)
 	}
-	return 0, errors.Join(fmt.Errorf("Pod %s did not run", name), ctx.Err())
+	return 0, errors.Join(fmt.Errorf("the Pod %s did not run", name), ctx.Err())
 }
 
 // deletePod waits until it is gone, so that it is not in the way of the next.
@@ -184,7 +187,7 @@ func deployment(ctx context.Context, k *kubernetes.Clientset, name string, n int
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	return 0, errors.Join(fmt.Errorf("Deployment %s did not become available", name), ctx.Err())
+	return 0, errors.Join(fmt.Errorf("the Deployment %s did not become available", name), ctx.Err())
 }
 
 // busyboxImage makes an image of this machine's busybox as `docker save` would

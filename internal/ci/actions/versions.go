@@ -40,7 +40,7 @@ func parsePartial(s string) (partial, error) {
 	var p partial
 	for i, text := range m[1:] {
 		if text == "" || strings.Contains("xX*", text) {
-			break // open from here on
+			return p, nil //nolint:nilerr // open from here on
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil {

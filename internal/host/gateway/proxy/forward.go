@@ -82,7 +82,7 @@ func (p *Proxy) copyBody(w http.ResponseWriter, r *http.Request, res *http.Respo
 		n, err := res.Body.Read(*buf)
 		if n > 0 {
 			if deadline != nil {
-				deadline.SetWriteDeadline(time.Now().Add(p.opts.IdleBody))
+				_ = deadline.SetWriteDeadline(time.Now().Add(p.opts.IdleBody))
 			}
 			if _, err := w.Write((*buf)[:n]); err != nil {
 				return err
@@ -93,7 +93,7 @@ func (p *Proxy) copyBody(w http.ResponseWriter, r *http.Request, res *http.Respo
 			// A stream of HTTP/2 is reset by its deadline even when nothing
 			// is being written.
 			if deadline != nil && r.ProtoMajor == 2 {
-				deadline.SetWriteDeadline(time.Time{})
+				_ = deadline.SetWriteDeadline(time.Time{})
 			}
 		}
 		if err == io.EOF {

@@ -49,7 +49,7 @@ type Proxy struct {
 	live      atomic.Pointer[live]
 	endpoints map[string]*endpoint // by address; guarded by mu
 
-	closing context.Context // ends upgraded connections
+	closing context.Context //nolint:containedctx // ends upgraded connections, which outlive their requests
 	close   context.CancelFunc
 	sweeper sync.WaitGroup
 	held    atomic.Int64
