@@ -28,6 +28,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/gitops/application"
 	"github.com/penstock-dev/penstock/internal/gitops/render"
+	"github.com/penstock-dev/penstock/internal/gitops/source"
 	"github.com/penstock-dev/penstock/internal/host/cluster"
 	"github.com/penstock-dev/penstock/internal/host/cluster/clustertest"
 	"github.com/penstock-dev/penstock/internal/host/git"
@@ -89,6 +90,7 @@ type world struct {
 	url     string // the same, without
 	dir     string
 	repos   *git.Server
+	host    source.Host // what the controller sees of repos
 	pushes  *bus.Topic[event.Push]
 	ns      string // of the Applications, one per test
 	kube    string
@@ -136,6 +138,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	mux.Handle("/git/", w.repos)
+	w.host = w.repos
 	return w
 }
 
@@ -152,7 +155,7 @@ func (w *world) control() (stop func()) {
 		w.t.Fatal(err)
 	}
 	c, err := application.New(application.Options{
-		Kubeconfig: w.kube, Dir: filepath.Join(w.dir, "gitops"), Host: w.repos, Pushes: sub.C, Namespace: w.ns,
+		Kubeconfig: w.kube, Dir: filepath.Join(w.dir, "gitops"), Host: w.host, Pushes: sub.C, Namespace: w.ns,
 		RenderProgram: []string{self, "render-worker"},
 		Log:           slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})),
 	})

@@ -60,6 +60,9 @@ func (c *Controller) operate(ctx context.Context, name string) error {
 		c.operations.Add(name)
 		return nil
 	}
+	if err != nil && r.begun && c.operations.NumRequeues(name) >= patience {
+		return errors.Join(err, r.save(ctx, "trying again: "+err.Error()))
+	}
 	return err
 }
 

@@ -1,9 +1,12 @@
 package application_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/penstock-dev/penstock/api/argo/v1alpha1"
+	"github.com/penstock-dev/penstock/internal/gitops/source"
 )
 
 var secrets = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
@@ -207,4 +211,34 @@ func TestForeignDefinitions(t *testing.T) {
 	if a := w.app("foreign-theirs"); a.Status.Sync.Status != "" || w.get(namespaces, "", "foreign-theirs") != nil {
 		t.Errorf("an Application that is not opted in was reconciled: %+v", a.Status)
 	}
+}
+
+// brokenExport is a Git host whose files cannot be read for a while.
+type brokenExport struct {
+	source.Host
+	broken *atomic.Bool
+}
+
+func (b brokenExport) Export(ctx context.Context, repo, commit, dst string) error {
+	if b.broken.Load() {
+		return errors.New("the disk does not answer")
+	}
+	return b.Host.Export(ctx, repo, commit, dst)
+}
+
+// A failure of ours is tried again, is told when it goes on, and passes.
+func TestOwnFailureIsTold(t *testing.T) {
+	w := newWorld(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	w.host = brokenExport{w.repos, &broken}
+	w.control()
+	commit := w.push("o/own", configMap("a", "1"))
+	w.application("own", automated("o/own", "app", "own"))
+	w.eventually("the failure is told", 30*time.Second, func() error {
+		a := w.app("own")
+		return want(len(a.Status.Conditions) == 1 && a.Status.Conditions[0].Type == "ComparisonError" && strings.Contains(a.Status.Conditions[0].Message, "the disk does not answer"), "conditions %+v", a.Status.Conditions)
+	})
+	broken.Store(false)
+	w.becomes("own", commit, "Synced", "Healthy")
 }

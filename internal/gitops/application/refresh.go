@@ -27,13 +27,39 @@ func (c *Controller) refresh(ctx context.Context, name string) error {
 		c.ask(name, max(asked, levelRecent))
 		return nil
 	}
-	if err != nil && asked != levelNone {
+	if err != nil {
 		c.mu.Lock()
 		s := c.stateOf(name)
 		s.asked = max(s.asked, asked)
 		c.mu.Unlock()
+		if c.refreshes.NumRequeues(name) >= patience {
+			c.confess(ctx, name, err)
+		}
 	}
 	return err
+}
+
+// patience is how many failures of ours in a row are nobody's business.
+const patience = 3
+
+// confess tells in the status that comparing goes on failing, and why. What is
+// known of the objects stays.
+func (c *Controller) confess(ctx context.Context, name string, failure error) {
+	u, err := c.read(ctx, name)
+	if err != nil {
+		return
+	}
+	app, _, err := v1alpha1.DecodeApplication(u)
+	if err != nil || app.DeletionTimestamp != nil {
+		return
+	}
+	up := begin(app)
+	up.status.Sync.Status = v1alpha1.SyncStatusUnknown
+	up.add(v1alpha1.ConditionComparisonError, failure.Error())
+	up.keepTimes(app.Status.Conditions, c.now())
+	if err := c.writeStatus(ctx, u, up); err != nil {
+		c.log.Debug("tell of a failed comparison", "application", name, "error", err)
+	}
 }
 
 func (c *Controller) refreshAt(ctx context.Context, name string, asked level) error {
