@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -219,10 +220,15 @@ func (s *Server) listImages(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) importImage(w http.ResponseWriter, r *http.Request) error {
-	list, err := s.Images.Import(r.Context(), r.URL.Query().Get("name"), http.MaxBytesReader(w, r.Body, maxArchive))
+	body := http.MaxBytesReader(w, r.Body, maxArchive)
+	list, err := s.Images.Import(r.Context(), r.URL.Query().Get("name"), body)
 	if err == nil {
 		answer(w, http.StatusOK, list)
+		return nil
 	}
+	// A client that is still sending when the connection closes sees a broken
+	// pipe and never the reason.
+	_, _ = io.Copy(io.Discard, body)
 	return err
 }
 

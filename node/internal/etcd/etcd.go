@@ -12,11 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 
 	"github.com/penstock-dev/penstock/node/internal/fault"
 )
@@ -43,7 +44,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 		}
 	}
 	var stopping atomic.Bool
-	e, err := embed.StartEtcd(config(o, &stopping))
+	e, err := startEtcd(config(o, &stopping))
 	if err != nil {
 		return explain(err, o.Dir)
 	}
@@ -69,6 +70,17 @@ func Run(ctx context.Context, o Options, ready func()) error {
 	}
 }
 
+// startEtcd turns the panics by which etcd reports a data directory that it
+// cannot use into errors.
+func startEtcd(c *embed.Config) (e *embed.Etcd, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("etcd gives up: %v", p)
+		}
+	}()
+	return embed.StartEtcd(c)
+}
+
 func config(o Options, stopping *atomic.Bool) *embed.Config {
 	c := embed.NewConfig()
 	c.Name = "penstock"
@@ -88,15 +100,23 @@ func config(o Options, stopping *atomic.Bool) *embed.Config {
 	c.AuthToken = "" // the socket's permissions are the authentication
 	c.UnsafeNoFsync = false
 	c.WarningUnaryRequestDuration = 2 * time.Second
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(newCore(o.Log, stopping)))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(newCore(o.Log, stopping), zap.WithFatalHook(fatal{o})))
 	return c
 }
 
-// explain adds a hint to errors that a person can do something about.
+// room is what etcd needs: it makes its log in segments of 64 MB.
+const room = 64 << 20
+
+// explain adds a hint to errors that a person can do something about. etcd
+// rarely hands out the cause, so the directory itself is looked at.
 func explain(err error, dir string) error {
 	e := &fault.Error{Op: "run etcd", Subject: dir, Err: err}
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) == nil && uint64(st.Bsize)*st.Bavail < room && !errors.Is(err, unix.ENOSPC) {
+		e.Err = fmt.Errorf("%w (%w: %d MB are free)", err, unix.ENOSPC, uint64(st.Bsize)*st.Bavail>>20)
+	}
 	switch {
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(e.Err, unix.ENOSPC):
 		e.Hint = "free space on the file system of " + dir
 	case errors.Is(err, fs.ErrPermission):
 		e.Hint = "give root write access to " + dir
@@ -104,6 +124,17 @@ func explain(err error, dir string) error {
 		e.Hint = "the write-ahead log in " + dir + " is gone; restore it, or start anew with: penstock-node stop --wipe"
 	}
 	return e
+}
+
+// fatal ends the process when etcd cannot go on, as etcd asks of its logger:
+// what it could not write must not be taken for written.
+type fatal struct{ o Options }
+
+// OnWrite implements zapcore.CheckWriteHook.
+func (f fatal) OnWrite(ce *zapcore.CheckedEntry, _ []zapcore.Field) {
+	err := explain(errors.New(ce.Message), f.o.Dir)
+	f.o.Log.Error("etcd cannot go on, the node ends", "error", err, "hint", fault.Hint(err))
+	os.Exit(fault.ExitFailed)
 }
 
 func missing(path string) bool {

@@ -160,7 +160,8 @@ func (g *Group) await(stop, mctx context.Context, m *member) bool {
 func (g *Group) run(ctx context.Context, m *member) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("panic: %v", p)
+			g.log.Error("component panicked", "component", m.Name, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	var once sync.Once
