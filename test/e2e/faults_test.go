@@ -85,7 +85,31 @@ func (f *faults) deploy(t *testing.T, page string) (sha string) {
 	f.Git(t, f.src, "commit", "-q", "-a", "-m", page)
 	f.Git(t, f.src, "push", "-q", "origin", "main")
 	f.awaitPage(t, page)
+	f.settle(t)
 	return f.Git(t, f.src, "rev-parse", "HEAD")
+}
+
+// settle waits until the rollout is over: as many Pods as wanted, all ready.
+func (f *faults) settle(t *testing.T) {
+	t.Helper()
+	Eventually(t, 2*time.Minute, "the rollout is over", func(context.Context) error {
+		var d struct {
+			Metadata struct{ Generation int64 }
+			Spec     struct{ Replicas int }
+			Status   struct {
+				ObservedGeneration                       int64
+				Replicas, UpdatedReplicas, ReadyReplicas int
+			}
+		}
+		var pods struct{ Items []struct{} }
+		f.get(t, &d, "/apis/apps/v1/namespaces/"+app.Namespace+"/deployments/app")
+		f.get(t, &pods, "/api/v1/namespaces/"+app.Namespace+"/pods")
+		n, s := d.Spec.Replicas, d.Status
+		if s.ObservedGeneration != d.Metadata.Generation || s.Replicas != n || s.UpdatedReplicas != n || s.ReadyReplicas != n || len(pods.Items) != n {
+			return fmt.Errorf("%+v, %d Pods", d, len(pods.Items))
+		}
+		return nil
+	})
 }
 
 func (f *faults) awaitPage(t *testing.T, page string) {
@@ -294,11 +318,15 @@ jobs:
         run: |
           git config user.name ci
           git config user.email ci@faults.example
-          for attempt in 1 2 3 4 5 6 7 8; do
-            git commit --quiet --allow-empty --message "run for $GITHUB_SHA"
+          git commit --quiet --allow-empty --message "run for $GITHUB_SHA"
+          for attempt in $(seq 30); do
             if git push --quiet origin HEAD:main; then exit 0; fi
-            git fetch --quiet origin main
-            git reset --quiet --hard FETCH_HEAD
+            # Another run was first, or the server is away.
+            sleep 1
+            if ! git fetch --quiet origin main; then continue; fi
+            # The push may have arrived although its answer did not.
+            if git log --format=%s FETCH_HEAD | grep --quiet "$GITHUB_SHA"; then exit 0; fi
+            git rebase --quiet --keep-empty FETCH_HEAD
           done
           exit 1
 `
@@ -359,8 +387,11 @@ func (f *faults) serverDuringPushes(t *testing.T) {
 		var err error
 		for _, r := range f.runs(t, "faults/source") {
 			runs[r.SHA]++
-			if r.Status != "completed" || r.Conclusion != "success" {
-				err = fmt.Errorf("run %d of %s is %s %s %s", r.ID, r.SHA, r.Status, r.Conclusion, r.Message)
+			if r.Status == "completed" && r.Conclusion != "success" {
+				t.Fatalf("run %d of %s is a %s: %s\n%s", r.ID, r.SHA, r.Conclusion, r.Message, f.Run(t, "ci", "logs", fmt.Sprint(r.ID)))
+			}
+			if r.Status != "completed" {
+				err = fmt.Errorf("run %d of %s is %s", r.ID, r.SHA, r.Status)
 			}
 		}
 		if len(runs) < commits {
