@@ -171,8 +171,12 @@ func Eventually(t testing.TB, timeout time.Duration, what string, ok func(ctx co
 	defer cancel()
 	var last error
 	for {
-		if last = ok(ctx); last == nil {
+		err := ok(ctx)
+		if err == nil {
 			return
+		}
+		if ctx.Err() == nil || last == nil { // an attempt that was cut off says nothing
+			last = err
 		}
 		select {
 		case <-ctx.Done():

@@ -656,6 +656,9 @@ func TestE2EDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			p.showLogs(t) // they are gone with the mount
+		}
 		if out, err := p.Try(3*time.Minute, "down"); err != nil {
 			t.Errorf("down: %v\n%s", err, out)
 		}

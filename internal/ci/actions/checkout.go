@@ -165,6 +165,18 @@ func (g *git) must(ctx context.Context, args ...string) error {
 	return g.run(ctx, nil, args...)
 }
 
+func (g *git) fetch(ctx context.Context, args ...string) error {
+	return g.network(ctx, func() error { return g.must(ctx, args...) })
+}
+
+func (g *git) lsRemote(ctx context.Context, args ...string) (out string, err error) {
+	err = g.network(ctx, func() error {
+		out, err = g.output(ctx, append([]string{"ls-remote"}, args...)...)
+		return err
+	})
+	return out, err
+}
+
 func (g *git) output(ctx context.Context, args ...string) (string, error) {
 	var b bytes.Buffer
 	err := g.run(ctx, &b, args...)
@@ -280,16 +292,16 @@ func (g *git) checkout(ctx context.Context, src *source) error {
 		fetch = append(fetch, "--no-tags")
 	}
 	if src.depth > 0 {
-		if err := g.must(ctx, append(fetch, "--depth="+strconv.Itoa(src.depth), "origin", src.refspec())...); err != nil {
+		if err := g.fetch(ctx, append(fetch, "--depth="+strconv.Itoa(src.depth), "origin", src.refspec())...); err != nil {
 			return err
 		}
 	} else {
-		if err := g.must(ctx, append(fetch, "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")...); err != nil {
+		if err := g.fetch(ctx, append(fetch, "origin", "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")...); err != nil {
 			return err
 		}
 		// The branch may have moved on since the event, or be gone.
 		if at, err := g.output(ctx, "rev-parse", "--verify", "--quiet", src.local()+"^{commit}"); err != nil || at != src.commit {
-			if err := g.must(ctx, append(fetch, "origin", src.refspec())...); err != nil {
+			if err := g.fetch(ctx, append(fetch, "origin", src.refspec())...); err != nil {
 				return err
 			}
 		}
@@ -329,7 +341,7 @@ func (g *git) resolve(ctx context.Context, src *source) error {
 		return nil
 	}
 	if src.ref == "" {
-		out, err := g.output(ctx, "ls-remote", "--symref", "origin", "HEAD")
+		out, err := g.lsRemote(ctx, "--symref", "origin", "HEAD")
 		if err != nil {
 			return err
 		}
@@ -350,7 +362,7 @@ func (g *git) resolve(ctx context.Context, src *source) error {
 	if !strings.HasPrefix(src.ref, "refs/") {
 		candidates = []string{"refs/heads/" + src.ref, "refs/tags/" + src.ref}
 	}
-	out, err := g.output(ctx, append([]string{"ls-remote", "origin"}, candidates...)...)
+	out, err := g.lsRemote(ctx, append([]string{"origin"}, candidates...)...)
 	if err != nil {
 		return err
 	}
