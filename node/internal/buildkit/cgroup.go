@@ -3,6 +3,7 @@
 package buildkit
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,6 +110,70 @@ func delegate(root string) error {
 		}
 		if err := os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+"+c), 0); err != nil {
 			return fmt.Errorf("enable control group controller %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// cleanCgroups ends what is left in the groups of RUN steps and removes them,
+// in every hierarchy. What runc had just begun when it was killed is in no
+// list of runc's; it is in here.
+func cleanCgroups(ctx context.Context, o Options) error {
+	var errs []error
+	for _, d := range cgroupDirs(o) {
+		errs = append(errs, removeCgroup(ctx, d))
+	}
+	return errors.Join(errs...)
+}
+
+// removeCgroup removes the group at dir and those in it.
+func removeCgroup(ctx context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list control group: %w", err)
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			if err := removeCgroup(ctx, filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	for tries := 0; ; tries++ {
+		err := unix.Rmdir(dir)
+		if err == nil || errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || tries == 200 {
+			return fmt.Errorf("remove control group %s: %w", dir, err)
+		}
+		if err := killCgroup(dir); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove control group %s: %w", dir, ctx.Err())
+		case <-time.After(10 * time.Millisecond): // the kernel removes the dead
+		}
+	}
+}
+
+// killCgroup kills the processes that are in the group itself.
+func killCgroup(dir string) error {
+	b, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("list processes of control group: %w", err)
+	}
+	for _, f := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(f)
+		if err != nil || pid <= 1 {
+			continue // 0 is a process of another namespace
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill process %d of a build step: %w", pid, err)
 		}
 	}
 	return nil

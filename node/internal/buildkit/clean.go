@@ -39,10 +39,10 @@ func Clean(ctx context.Context, o Options) error {
 func clean(ctx context.Context, o Options) error {
 	return errors.Join(
 		cleanContainers(ctx, o),
+		cleanCgroups(ctx, o),
 		cleanMounts(o.Root),
 		cleanNetns(o),
 		cleanBridge(ctx, o),
-		cleanCgroups(o),
 	)
 }
 
@@ -154,20 +154,6 @@ func cleanNetns(o Options) error {
 	var errs []error
 	for _, p := range pins {
 		errs = append(errs, unpinNetns(filepath.Join(netnsDir(o), p.Name())))
-	}
-	return errors.Join(errs...)
-}
-
-// cleanCgroups removes the groups that RUN steps were in, from every
-// hierarchy. Steps that could not be ended keep theirs.
-func cleanCgroups(o Options) error {
-	var errs []error
-	for _, d := range cgroupDirs(o) {
-		for _, g := range []string{filepath.Join(d, "buildkit"), d} {
-			if err := unix.Rmdir(g); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.ENOTEMPTY) {
-				errs = append(errs, fmt.Errorf("remove control group %s: %w", g, err))
-			}
-		}
 	}
 	return errors.Join(errs...)
 }
