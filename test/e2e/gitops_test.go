@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -106,10 +107,13 @@ func TestE2EGitOps(t *testing.T) {
 	push("no Service any more")
 	Eventually(t, 30*time.Second, "the Service is pruned", func(ctx context.Context) error {
 		err := f.kube(t).Get().AbsPath("/api/v1/namespaces/site/services/web").Do(ctx).Error()
-		if apierrors.IsNotFound(err) {
+		switch {
+		case apierrors.IsNotFound(err):
 			return nil
+		case err == nil:
+			return errors.New("it is there")
 		}
-		return fmt.Errorf("reading it gives: %v", err)
+		return err
 	})
 
 	err := f.kube(t).Patch(types.MergePatchType).AbsPath(deployment).Body([]byte(`{"spec":{"replicas":7}}`)).Do(t.Context()).Error()
