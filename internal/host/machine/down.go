@@ -7,9 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/process"
@@ -93,7 +92,11 @@ func (m *Machine) awaitUnlocked(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return &problem.Error{Op: "stop", Subject: "the supervisor", Err: problem.ErrTimeout, Hint: "end the penstock up that runs in another terminal"}
 		}
-		if err := unix.Kill(pid, unix.SIGTERM); err != nil && !errors.Is(err, unix.ESRCH) {
+		holder, err := os.FindProcess(pid)
+		if err == nil {
+			err = holder.Signal(syscall.SIGTERM)
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
 			return fmt.Errorf("stop the supervisor (pid %d): %w", pid, err)
 		}
 		select {

@@ -46,5 +46,3 @@ func openLog(path string) (*os.File, error) {
 	}
 	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 }
-
-func limit(r io.Reader) io.Reader { return io.LimitReader(r, maxRecord) }
