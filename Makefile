@@ -62,7 +62,7 @@ bin/penstock-node:
 ##@ Check
 
 .PHONY: test
-test: ## Run the tests of all modules
+test: build ## Run the tests of all modules, with the programs they start
 	@status=0; \
 	(cd examples/shop && go test $(TESTFLAGS) ./...) || status=1; \
 	(cd node && go test $(TESTFLAGS) ./...) || status=1; \
