@@ -145,3 +145,22 @@ func TestMarkdownLinks(t *testing.T) {
 		t.Error("no links found: this test looks in the wrong place")
 	}
 }
+
+// TestDocsAreIndexed wants every document of docs in its index: what nobody
+// finds is not written.
+func TestDocsAreIndexed(t *testing.T) {
+	index, err := os.ReadFile("../../docs/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range docs {
+		name := filepath.Base(d)
+		if name != "README.md" && !bytes.Contains(index, []byte("]("+name+")")) {
+			t.Errorf("docs/README.md does not name %s", name)
+		}
+	}
+}
