@@ -38,9 +38,10 @@ type Server struct {
 	dir  string
 	args []string
 
-	mu  sync.Mutex
-	cmd *exec.Cmd
-	log *bytes.Buffer
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	hold io.Closer
+	log  *bytes.Buffer
 }
 
 // program builds the test server and returns the path of an open file without
@@ -132,6 +133,10 @@ func (s *Server) Run(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	cmd.Stderr = s.log
+	// It ends when this process does, however that ends.
+	if s.hold, err = cmd.StdinPipe(); err != nil {
+		tb.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -54,5 +55,10 @@ func run(o buildkit.Options, subnet, deny string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Whoever started this holds the other end, and takes it along.
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
 	return buildkit.New(o).Run(ctx, func() { fmt.Fprintln(os.Stdout, "ready") })
 }
