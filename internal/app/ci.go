@@ -117,9 +117,14 @@ func (s ciSource) ReadFile(ctx context.Context, repo, commit, name string) ([]by
 	return s.git.ReadFile(ctx, repo, commit, name)
 }
 
-func (s ciSource) Message(ctx context.Context, repo, commit string) (string, error) {
+func (s ciSource) Commit(ctx context.Context, repo, commit string) (runs.Commit, error) {
 	c, err := s.git.Commit(ctx, repo, commit)
-	return c.Message, err
+	return runs.Commit{Hash: c.Hash, Message: c.Message, Tree: c.Tree, Author: runs.Person(c.Author), Committer: runs.Person(c.Committer), At: c.CommitAt}, err
+}
+
+func (s ciSource) DefaultBranch(ctx context.Context, repo string) (string, error) {
+	r, err := s.git.Get(ctx, repo)
+	return r.DefaultBranch, err
 }
 
 // ChangedPaths says that commits cannot be compared when the older one is not

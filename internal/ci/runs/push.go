@@ -134,14 +134,19 @@ func (s *Service) planUpdate(ctx context.Context, eventID string, push event.Pus
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
-	message, err := s.Source.Message(ctx, push.Repo, u.After)
+	head, err := s.Source.Commit(ctx, push.Repo, u.After)
 	if err != nil {
 		return nil, err
 	}
-	if skipped(message) {
+	if skipped(head.Message) {
 		s.Log.Info("commit message asks for no runs", "repo", push.Repo, "ref", u.Ref)
 		return nil, nil
 	}
+	branch, err := s.Source.DefaultBranch(ctx, push.Repo)
+	if err != nil {
+		return nil, err
+	}
+	payload := s.pushPayload(push, u, head, branch)
 	sort.Strings(files)
 	change := workflow.Change{Ref: u.Ref}
 	pathsRead := false
@@ -172,7 +177,7 @@ func (s *Service) planUpdate(ctx context.Context, eventID string, push event.Pus
 		if w != nil && !w.On.Push.Matches(change) {
 			continue
 		}
-		out = append(out, s.newRun(eventID, push, u, message, file, src, w, findings))
+		out = append(out, s.newRun(eventID, push, u, head, payload, file, src, w, findings))
 	}
 	return out, nil
 }
@@ -191,10 +196,10 @@ func (s *Service) paths(ctx context.Context, repo string, u event.RefUpdate) ([]
 
 // newRun describes one run. A file with faults gives a run that has failed, so
 // that the person who pushed it sees why nothing runs.
-func (s *Service) newRun(eventID string, push event.Push, u event.RefUpdate, message, file string, src []byte, w *workflow.Workflow, findings []workflow.Finding) planned {
-	title, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
+func (s *Service) newRun(eventID string, push event.Push, u event.RefUpdate, head Commit, payload *expr.Object, file string, src []byte, w *workflow.Workflow, findings []workflow.Finding) planned {
+	title, _, _ := strings.Cut(strings.TrimSpace(head.Message), "\n")
 	p := planned{eventID: eventID, source: string(src), workflow: w, Run: Run{
-		Repo: push.Repo, WorkflowPath: file, Workflow: file, Title: title, Event: "push", Ref: u.Ref, SHA: u.After, Actor: push.Actor,
+		Repo: push.Repo, WorkflowPath: file, Workflow: file, Title: title, Event: "push", Ref: u.Ref, SHA: head.Hash, Actor: push.Actor,
 		Status: Queued, CreatedAt: s.Now(),
 	}}
 	var lines []string
@@ -208,7 +213,7 @@ func (s *Service) newRun(eventID string, push event.Push, u event.RefUpdate, mes
 	} else {
 		p.Workflow = w.Name
 	}
-	p.github = s.githubContext(push, u, message, p.Run)
+	p.github = s.githubContext(push, u, payload, p.Run)
 	if w != nil && !w.RunName.Empty() {
 		if t, err := expr.ParseTemplate(w.RunName.Value, workflow.RunNameScope); err == nil {
 			if v, err := t.Evaluate(expr.Env{Values: map[string]expr.Value{"github": p.github, "vars": expr.NewObject(), "inputs": expr.NewObject()}}); err == nil && expr.String(v) != "" {

@@ -34,7 +34,11 @@ func (files) ReadFile(_ context.Context, repo, _, name string) ([]byte, error) {
 	return []byte("on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n      - run: 'true'\n"), nil
 }
 
-func (files) Message(context.Context, string, string) (string, error) { return "change", nil }
+func (files) Commit(context.Context, string, string) (Commit, error) {
+	return Commit{Hash: strings.Repeat("1", 40), Message: "change"}, nil
+}
+
+func (files) DefaultBranch(context.Context, string) (string, error) { return "main", nil }
 
 func (files) ChangedPaths(context.Context, string, string, string) ([]string, error) { return nil, nil }
 

@@ -22,11 +22,24 @@ type Source interface {
 	// there is no such directory.
 	ListFiles(ctx context.Context, repo, commit, dir string) ([]string, error)
 	ReadFile(ctx context.Context, repo, commit, name string) ([]byte, error)
-	Message(ctx context.Context, repo, commit string) (string, error)
+	Commit(ctx context.Context, repo, commit string) (Commit, error)
+	DefaultBranch(ctx context.Context, repo string) (string, error)
 	// ChangedPaths between two commits. An error that wraps
 	// problem.ErrNotFound says that they cannot be compared.
 	ChangedPaths(ctx context.Context, repo, before, after string) ([]string, error)
 }
+
+// Commit is what events tell of a commit.
+type Commit struct {
+	Hash              string // of the commit, also when it was asked for by an annotated tag
+	Message           string
+	Tree              string
+	Author, Committer Person
+	At                time.Time // of the commit, not of the change
+}
+
+// Person is an author or committer.
+type Person struct{ Name, Email string }
 
 // Tokens issues what a job uses against our own services.
 type Tokens interface {

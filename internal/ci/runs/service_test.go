@@ -86,10 +86,14 @@ func (r repository) ReadFile(_ context.Context, _, commit, name string) ([]byte,
 	return r.git("cat-file", "blob", commit+":"+name)
 }
 
-func (r repository) Message(_ context.Context, _, commit string) (string, error) {
-	out, err := r.git("log", "-1", "--format=%B", commit)
-	return string(out), err
+func (r repository) Commit(_ context.Context, _, commit string) (runs.Commit, error) {
+	out, err := r.git("log", "-1", "--format=%H%x00%T%x00%an%x00%ae%x00%cn%x00%ce%x00%cI%x00%B", commit)
+	f := strings.SplitN(string(out)+strings.Repeat("\x00", 7), "\x00", 8)
+	at, _ := time.Parse(time.RFC3339, f[6])
+	return runs.Commit{Hash: f[0], Tree: f[1], Author: runs.Person{Name: f[2], Email: f[3]}, Committer: runs.Person{Name: f[4], Email: f[5]}, At: at, Message: strings.TrimRight(f[7], "\x00")}, err
 }
+
+func (r repository) DefaultBranch(context.Context, string) (string, error) { return "main", nil }
 
 func (r repository) ChangedPaths(_ context.Context, _, before, after string) ([]string, error) {
 	out, err := r.git("diff", "--name-only", before, after)
@@ -358,6 +362,8 @@ jobs:
         run: |
           echo "answer=$((6 * 7))" >> "$GITHUB_OUTPUT"
           echo "LATER=yes" >> $GITHUB_ENV
+      - if: github.ref_name == github.event.repository.default_branch
+        run: echo "by ${{ github.event.head_commit.author.email }}, ${{ github.event.head_commit.message == 'First' }}"
       - run: echo "token is ${{ github.token }}, later is $LATER"
   deploy:
     needs: test
@@ -376,7 +382,7 @@ jobs:
 	if r.Conclusion != "success" || r.Title != "First" || r.Workflow != "CI" {
 		t.Errorf("run: %+v\n%s", r, log)
 	}
-	for _, want := range []string{"test/2 hello ann on main run 1\n", "test/4 token is ***, later is yes\n", "deploy/2 answer 42\n"} {
+	for _, want := range []string{"test/2 hello ann on main run 1\n", "test/4 by t@example.com, false\n", "test/5 token is ***, later is yes\n", "deploy/2 answer 42\n"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("log lacks %q:\n%s", want, log)
 		}
@@ -566,4 +572,18 @@ func TestJobThatCannotBeStarted(t *testing.T) {
 	}
 	gone(t, filepath.Join(h.dir, "jobs", "*", "secrets.json"))
 	h.noTokens()
+}
+
+// TestAnnotatedTag: the run is of the commit that the tag names.
+func TestAnnotatedTag(t *testing.T) {
+	h := newHouse(t)
+	h.push("x [skip ci]", map[string]string{".github/workflows/ci.yml": "on: push\njobs: {a: {runs-on: ubuntu-latest, steps: [{run: 'echo $GITHUB_SHA $GITHUB_REF_TYPE $GITHUB_REF_NAME'}]}}\n"})
+	h.run("commit", "-q", "--allow-empty", "-m", "y")
+	h.run("tag", "-a", "-m", "release", "v1")
+	tag, commit := h.run("rev-parse", "v1"), h.run("rev-parse", "v1^{commit}")
+	h.publish(event.Push{ID: "tag", Repo: "demo/shop", Actor: "ann", At: time.Now(), Updates: []event.RefUpdate{{Ref: "refs/tags/v1", Before: event.ZeroCommit, After: tag}}})
+	r := h.wait(1)
+	if log := h.logs(runs.LogQuery{Run: 1}); r.SHA != commit || !strings.Contains(log, "a/2 "+commit+" tag v1\n") {
+		t.Errorf("%+v\n%s", r, log)
+	}
 }
