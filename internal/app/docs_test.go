@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,5 +125,32 @@ func TestMatches(t *testing.T) {
 		if got := matches(c.got, c.want); got != c.ok {
 			t.Errorf("matches(%q, %q) = %v", c.got, c.want, got)
 		}
+	}
+}
+
+// TestEveryCommandIsDocumented wants each command that completion offers in
+// the table of docs/cli.md.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if code := Main(t.Context(), []string{"__complete", ""}, strings.NewReader(""), &out, io.Discard); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	n := 0
+	for line := range strings.Lines(out.String()) {
+		name, _, ok := strings.Cut(line, "\t")
+		if !ok || name == "help" {
+			continue
+		}
+		n++
+		if !strings.Contains(string(doc), "`"+name+"`") {
+			t.Errorf("docs/cli.md does not name the command %s", name)
+		}
+	}
+	if n < 10 {
+		t.Errorf("completion offers %d commands:\n%s", n, out.String())
 	}
 }
