@@ -335,6 +335,40 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestMissing hides what the node needs of the machine: it says which package
+// has it.
+func TestMissing(t *testing.T) {
+	dir, err := os.MkdirTemp("", "pe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	which := func(name string) string {
+		p, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err = filepath.EvalSymlinks(p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	for name, tc := range map[string]struct{ hide, error, hint string }{
+		"runc":       {"mount --bind /dev/null " + which("runc"), "no runc", "apt-get install -y runc"},
+		"containerd": {"mount --bind /dev/null " + which("containerd"), "no containerd", "apt-get install -y containerd"},
+		"plugins":    {"for d in /usr/lib/cni /opt/cni/bin /usr/libexec/cni; do [ ! -d $d ] || mount -t tmpfs none $d; done", "CNI plugins bridge", "apt-get install -y containernetworking-plugins"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, "unshare", "--mount", "--", "/bin/sh", "-c", tc.hide+` && exec "$0" run --data-dir "$1"`, os.Getenv(inside), filepath.Join(dir, "n")).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), tc.error) || !strings.Contains(string(out), "hint: "+tc.hint) {
+				t.Errorf("%v, says %s", err, out)
+			}
+		})
+	}
+}
+
 // TestSecond starts a second node over the first one's directory and network.
 func TestSecond(t *testing.T) {
 	n := newNode(t, "--no-builder")

@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options, ready func()) error {
 		}
 		err := serve(ctx, o, p, ready)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to stop watching; containerd runs on
 		}
 		if time.Since(began) > stable {
 			restarts = 0

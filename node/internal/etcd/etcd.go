@@ -134,7 +134,7 @@ type fatal struct{ o Options }
 func (f fatal) OnWrite(ce *zapcore.CheckedEntry, _ []zapcore.Field) {
 	err := explain(errors.New(ce.Message), f.o.Dir)
 	f.o.Log.Error("etcd cannot go on, the node ends", "error", err, "hint", fault.Hint(err))
-	os.Exit(fault.ExitFailed)
+	os.Exit(fault.ExitFailed) //nolint:forbidigo // the contract of this hook: it must not return, and nothing may run after it
 }
 
 func missing(path string) bool {

@@ -40,7 +40,7 @@ func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedE
 
 // Write implements zapcore.Core.
 func (c core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), level(e.Level), e.Message, append(append([]any{}, c.with...), attrs(fields)...)...)
+	c.log.Log(context.Background(), level(e.Level), e.Message, append(append([]any{}, c.with...), attrs(fields)...)...) //nolint:sloglint // etcd's words
 	return nil
 }
 

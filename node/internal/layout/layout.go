@@ -44,7 +44,7 @@ func (d Dir) ID() string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// The parts of the directory.
+// Run and the following name the parts of the directory.
 func (d Dir) Run() string               { return d.Path("run") }
 func (d Dir) PKI() string               { return d.Path("pki") }
 func (d Dir) Log() string               { return d.Path("log") }

@@ -9,7 +9,7 @@ import (
 	"log"
 	"log/slog"
 
-	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus" //nolint:depguard // BuildKit and containerd log with it; it is only redirected
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 )
@@ -82,6 +82,8 @@ var expected = map[string]string{
 	"The manifest file is empty, ignoring.":                                                "no metrics label allow-list was given",
 	"RuntimeConfig from runtime service failed":                                            "containerd before 2.0 does not have the call; the kubelet's own setting counts",
 	"Running http and grpc server on single port. This is not recommended for production.": "nobody but the apiserver uses the socket",
+	"Failed to detect schema version":                                                      "etcd looks before its first entry is there, and again later",
+	"failed to update storage version":                                                     "the same",
 	"apply request took too long":                                                          "a busy machine; the apiserver reports slow requests of its users",
 	"Failed to set rlimit on max file handles":                                             "needs CAP_SYS_RESOURCE; the limit that is there was enough to start",
 }
@@ -124,7 +126,7 @@ func (w standard) Write(b []byte) (int, error) {
 			level, text = p.level, rest
 		}
 	}
-	w.log.Log(context.Background(), level, string(text))
+	w.log.Log(context.Background(), level, string(text)) //nolint:sloglint // others' words
 	return len(b), nil
 }
 
@@ -136,6 +138,6 @@ type fixed struct {
 
 // Write implements io.Writer.
 func (w fixed) Write(b []byte) (int, error) {
-	w.log.Log(context.Background(), w.level, string(bytes.TrimSpace(b)))
+	w.log.Log(context.Background(), w.level, string(bytes.TrimSpace(b))) //nolint:sloglint // others' words
 	return len(b), nil
 }

@@ -64,11 +64,10 @@ func TestReplay(t *testing.T) {
 }
 
 func TestQuiet(t *testing.T) {
-	_, l, _ := newHeld()
 	var out bytes.Buffer
-	l = Quiet(slog.New(slog.NewTextHandler(&out, nil)))
-	l.Info("Started controller")
-	l.Error("The manifest file is empty, ignoring.")
+	l := Quiet(slog.New(slog.NewTextHandler(&out, nil)))
+	l.Info("started controller")
+	l.Error("The manifest file is empty, ignoring.") //nolint:sloglint // upstream's words
 	l.Error("real")
 	if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), "msg=real") {
 		t.Errorf("got %q", &out)

@@ -56,7 +56,7 @@ func prefix(flag, s string, longest int) (netip.Prefix, error) {
 		err = fmt.Errorf("it needs at least a /%d", longest)
 	}
 	if err != nil {
-		return p, fmt.Errorf("%w: %s %q: %v", fault.ErrUsage, flag, s, err)
+		return p, fmt.Errorf("%w: %s %q: %w", fault.ErrUsage, flag, s, err)
 	}
 	return p, nil
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -103,7 +102,7 @@ func TestSavedConfig(t *testing.T) {
 
 func TestStopOfNothing(t *testing.T) {
 	c := Defaults()
-	c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.Log = slog.New(slog.DiscardHandler)
 	c.DataDir = filepath.Join(t.TempDir(), "none")
 	if err := Stop(t.Context(), c, true); err != nil {
 		t.Error(err)

@@ -67,7 +67,7 @@ func Run(ctx context.Context, client kubernetes.Interface, log *slog.Logger, rea
 // ended hides the error of a stop.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // told to stop
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func Run(ctx context.Context, kubeconfig string) error {
 	}
 	err = app.Run(ctx, c, sched)
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // it reports a stop that it was told to make
 	}
 	return err
 }

@@ -3,7 +3,6 @@ package supervise
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -13,7 +12,7 @@ import (
 	"time"
 )
 
-var discard = slog.New(slog.NewTextHandler(io.Discard, nil))
+var discard = slog.New(slog.DiscardHandler)
 
 // recorder notes what happens in which order.
 type recorder struct {
