@@ -55,7 +55,9 @@ func run(o buildkit.Options, subnet, deny string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	// Whoever started this holds the other end, and takes it along.
+	// Whoever started this holds the other end, and takes it along. Its end of
+	// our output may be gone by then, which must not end us before we cleaned up.
+	signal.Ignore(syscall.SIGPIPE)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
