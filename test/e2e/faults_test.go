@@ -37,6 +37,7 @@ func TestE2EKill(t *testing.T) {
 	t.Run("supervisor while serving", f.supervisorWhileServing)
 	t.Run("node while serving", f.nodeWhileServing)
 	t.Run("containerd while serving", f.containerdWhileServing)
+	t.Run("gateway while the node is away", f.gatewayWithoutNode)
 	t.Run("server during pushes", f.serverDuringPushes)
 	t.Run("server during a build", f.serverDuringBuild)
 	t.Run("node during a build", f.nodeDuringBuild)
@@ -268,6 +269,45 @@ func (f *faults) containerdWhileServing(t *testing.T) {
 	l.done(t)
 	f.sameContainers(t, before)
 	f.deploy(t, "after containerd's death")
+}
+
+// gatewayWithoutNode kills the gateway when there is no API server to ask: the
+// next one begins with the routes on the disk.
+func (f *faults) gatewayWithoutNode(t *testing.T) {
+	before := f.containers(t)
+	time.Sleep(time.Second) // the latest routes are on the disk after a fifth of one
+	// Nothing starts the node again as long as the supervisor is away, and the
+	// gateway is started by hand.
+	for _, name := range []string{"up", "node", "gateway"} {
+		kill(t, f.PID(t, name))
+	}
+	c := f.Cmd(context.Background(), "gateway")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Process.Kill() }) // only where the test gives up
+	began := time.Now()
+	Eventually(t, 10*time.Second, "the gateway answers", func(ctx context.Context) error {
+		code, body, err := f.Get(ctx, app.Host, "/")
+		if err != nil || code != 200 {
+			return fmt.Errorf("%d %q %v", code, body, err)
+		}
+		return nil
+	})
+	t.Logf("answers %v after its start, without an API server", time.Since(began).Round(time.Millisecond))
+	l := startLoad(t, f.Platform, 4)
+	time.Sleep(time.Second)
+	l.done(t)
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("the gateway's end: %v", err)
+	}
+	f.Up(t)
+	f.awaitReady(t)
+	f.sameContainers(t, before)
+	f.deploy(t, "after the gateway's death")
 }
 
 func (f *faults) containerdPID(t *testing.T) int {

@@ -24,8 +24,9 @@ import (
 // appears with the cluster and changes with its certificates.
 const kubeconfigPoll = time.Second
 
-// saveDelay bounds how often the table is written to the disk.
-const saveDelay = time.Second
+// savePause is the least time between two writes of the table to the disk. A
+// gateway that is killed loses no more than the changes within it.
+const savePause = 200 * time.Millisecond
 
 // watcher keeps the table up to date.
 type watcher struct {
@@ -134,17 +135,20 @@ func (w *watcher) session(parent context.Context, id string) error {
 // the processor to the requests nine tenths of the time.
 func (w *watcher) follow(ctx context.Context, wake <-chan struct{}, read func() route.Objects) {
 	var save <-chan time.Time
+	notBefore := time.Now()
 	for {
 		select {
 		case <-wake:
 			start := time.Now()
 			if w.rebuild(read()) && save == nil {
-				save = time.After(saveDelay)
+				save = time.After(time.Until(notBefore)) // at once, mostly
 			}
 			sleep(ctx, max(5*time.Millisecond, 10*time.Since(start)))
 		case <-save:
+			start := time.Now()
 			save = nil
 			w.save()
+			notBefore = time.Now().Add(max(savePause, 20*time.Since(start)))
 		case <-ctx.Done():
 			if save != nil {
 				w.save()
