@@ -61,7 +61,7 @@ var allowed = []rule{
 // even between packages of one directory level.
 var rooms = []string{
 	"cmd", "api", "bench", "test", "examples",
-	"internal/app", "internal/house", "internal/pins",
+	"internal/app", "internal/house",
 	"internal/base", "internal/host", "internal/face",
 	"internal/ci", "internal/supply", "internal/gitops", "internal/rollout",
 	"internal/telemetry", "internal/delivery",
