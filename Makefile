@@ -101,7 +101,7 @@ e2e: setup build ## Run the end-to-end tests (root, Linux; starts real clusters)
 
 # NAME:PACKAGE of each suite that others wrote; its test is TestCorpus or
 # TestConformance.
-SUITES := expressions:./internal/ci/expr workflow-parser:./internal/ci/workflow
+SUITES := expressions:./internal/ci/expr
 
 .PHONY: conformance
 conformance: ## Run the suites that others wrote and write test/scoreboards
