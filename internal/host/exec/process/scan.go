@@ -92,7 +92,7 @@ func (b *lineage) update() ([]int, error) {
 }
 
 // kill stops what it finds before it looks again, so that nothing multiplies
-// meanwhile, and kills when there is nothing new.
+// meanwhile, kills when there is nothing new, and waits for the ends.
 func (b *lineage) kill() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,7 +112,14 @@ func (b *lineage) kill() error {
 	for pid := range b.known {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return nil
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if _, err := b.update(); err != nil || len(b.known) == 0 {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%d processes are still there after SIGKILL", len(b.known))
+		}
+	}
 }
 
 // proc is one line of the process table.

@@ -95,10 +95,11 @@ func TestGroupRefused(t *testing.T) {
 	}
 }
 
-// Without control groups the tree is found in the process table.
+// Without control groups the tree is found in the process table: also what has
+// a session of its own, as long as its parent lives.
 func TestScanKills(t *testing.T) {
 	mark := "97" + strconv.Itoa(os.Getpid()) + ".5"
-	c := exec.Command("sh", "-c", "sleep "+mark+" & setsid sh -c 'sleep "+mark+" & wait' & (setsid sleep "+mark+" &) ; wait")
+	c := exec.Command("sh", "-c", "sleep "+mark+" & setsid sh -c 'sleep "+mark+" & wait' & wait")
 	tr := newScan()
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	b, err := tr.branch(c.SysProcAttr)
