@@ -38,10 +38,11 @@ func (d *Demo) waitAnswer(ctx context.Context, e environment, version, text stri
 		ctx, cancel = context.WithTimeoutCause(ctx, answerWithin, problem.ErrTimeout)
 		defer cancel()
 	}
-	var last string
+	last := "it was never asked"
 	for {
 		got, err := d.ask(ctx, e, text)
 		switch {
+		case ctx.Err() != nil: // it was interrupted: what it said before counts
 		case err != nil:
 			last = err.Error()
 		case got == version:
