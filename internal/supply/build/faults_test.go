@@ -48,18 +48,21 @@ func TestDiskFull(t *testing.T) {
 		t.Errorf("a small build after the large one: %v", err)
 	}
 
-	t.Run("a full disk at the start", func(t *testing.T) {
+	t.Run("filled by others", func(t *testing.T) {
 		srv.Stop(t)
 		ballast := filepath.Join(disk, "ballast")
 		if err := fill(ballast); err != nil {
 			t.Fatal(err)
 		}
-		srv.Run(t) // what is there can be read
+		srv.Run(t)                                  // what is there can be read
+		if err := fill(ballast + "2"); err != nil { // what the start made room with
+			t.Fatal(err)
+		}
 		_, err := b.Build(t.Context(), build.Request{Context: small, NoCache: true, Outputs: none})
 		if err == nil || !strings.Contains(err.Error(), "no space left on device") {
 			t.Errorf("err = %v", err)
 		}
-		if err := os.Remove(ballast); err != nil {
+		if err := errors.Join(os.Remove(ballast), os.Remove(ballast+"2")); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := b.Build(t.Context(), build.Request{Context: small, NoCache: true, Outputs: none}); err != nil {

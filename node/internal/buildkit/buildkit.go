@@ -121,6 +121,9 @@ func (s *Server) Name() string { return "buildkit" }
 // Run serves until ctx ends, calls ready once builds are accepted, and returns
 // when nothing of the server is left but its cache. A stop on request is no
 // error.
+//
+// A process serves a root once: BuildKit keeps checksums of its cache in a
+// global that refers to the databases of the first time.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	o, err := s.o.withDefaults()
 	if err != nil {
@@ -176,18 +179,19 @@ func (s *Server) serve(ctx context.Context, o Options, ready func()) (err error)
 	if err != nil {
 		return err
 	}
-	steps := new(stepCounter)
-	ctl, w, err := newController(ctx, o, nw, steps)
+	room := &relief{root: o.Root, log: o.Log}
+	steps := &stepCounter{ended: room.stepEnded}
+	ctl, err := newBuilder(ctx, o, nw, steps)
 	if err != nil {
 		return errors.Join(err, nw.Close())
 	}
-	// From here on the controller owns and closes the network.
+	// From here on the builder owns and closes the network.
 	l, err := listen(o.Socket)
 	if err != nil {
 		return errors.Join(err, ctl.Close())
 	}
-	room := &relief{o.Root, w, o.Log}
-	room.reserve()
+	room.worker = ctl.worker
+	room.begin(ctx)
 	srv := grpc.NewServer(
 		grpc.ChainUnaryInterceptor(room.intercept, grpcerrors.UnaryServerInterceptor),
 		grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor),
@@ -233,7 +237,10 @@ func stopServer(srv *grpc.Server, log *slog.Logger) {
 }
 
 // stepCounter counts the RUN steps under way.
-type stepCounter struct{ n atomic.Int64 }
+type stepCounter struct {
+	n     atomic.Int64
+	ended func() // called after each step
+}
 
 // wait waits until none is under way, at most for limit.
 func (c *stepCounter) wait(limit time.Duration) bool {

@@ -4,6 +4,7 @@ package buildkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,8 +61,20 @@ const (
 	historyEntries = 100
 )
 
-// newController assembles BuildKit. The controller owns what it is given.
-func newController(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *control.Controller, _ worker.Worker, err error) {
+// builder is an assembled BuildKit.
+type builder struct {
+	*control.Controller
+	worker    worker.Worker
+	snapshots io.Closer // the controller does not close them
+}
+
+// Close closes everything, so that another builder can open it.
+func (b *builder) Close() error {
+	return errors.Join(b.Controller.Close(), b.snapshots.Close())
+}
+
+// newBuilder assembles BuildKit. The builder owns what it is given.
+func newBuilder(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *builder, err error) {
 	var undo []io.Closer
 	defer func() {
 		if err != nil {
@@ -72,29 +85,29 @@ func newController(ctx context.Context, o Options, nw *network, steps *stepCount
 	}()
 	sm, err := session.NewManager()
 	if err != nil {
-		return nil, nil, fmt.Errorf("start build sessions: %w", err)
+		return nil, fmt.Errorf("start build sessions: %w", err)
 	}
-	w, closers, err := newWorker(ctx, o, nw, steps)
+	w, sn, closers, err := newWorker(ctx, o, nw, steps)
 	undo = append(undo, closers...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	wc := &worker.Controller{}
 	if err := wc.Add(w); err != nil {
-		return nil, nil, fmt.Errorf("add build worker: %w", err)
+		return nil, fmt.Errorf("add build worker: %w", err)
 	}
 	gw, err := gateway.NewGatewayFrontend(wc.Infos(), nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("start gateway frontend: %w", err)
+		return nil, fmt.Errorf("start gateway frontend: %w", err)
 	}
 	cacheStore, err := bboltcachestorage.NewStore(filepath.Join(o.Root, "cache.db"))
 	if err != nil {
-		return nil, nil, fmt.Errorf("open build cache: %w", err)
+		return nil, fmt.Errorf("open build cache: %w", err)
 	}
 	undo = append(undo, cacheStore)
 	history, err := boltutil.SafeOpen(filepath.Join(o.Root, "history.db"), 0o600, boltOptions())
 	if err != nil {
-		return nil, nil, fmt.Errorf("open build history: %w", err)
+		return nil, fmt.Errorf("open build history: %w", err)
 	}
 	undo = append(undo, history)
 	hosts := resolver.NewRegistryConfig(nil)
@@ -127,18 +140,18 @@ func newController(ctx context.Context, o Options, nw *network, steps *stepCount
 		GracefulStop:   ctx.Done(),
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("start build controller: %w", err)
+		return nil, fmt.Errorf("start build controller: %w", err)
 	}
-	return ctl, w, nil
+	return &builder{ctl, w, sn}, nil
 }
 
 // newWorker assembles the one worker. It returns what must be closed when the
 // worker is not going to be used, also with an error.
-func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *base.Worker, closers []io.Closer, err error) {
+func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *base.Worker, sn snapshots.Snapshotter, closers []io.Closer, err error) {
 	snName, newSnapshotter := snapshotter(o)
 	root := filepath.Join(o.Root, "runc-"+snName)
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make worker root: %w", err)
+		return nil, nil, nil, fmt.Errorf("make worker root: %w", err)
 	}
 	providers := map[pb.NetMode]bknetwork.Provider{
 		pb.NetMode_UNSET: nw,
@@ -146,7 +159,7 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 	}
 	monitor, err := resources.NewMonitor()
 	if err != nil {
-		return nil, nil, fmt.Errorf("start resource monitor: %w", err)
+		return nil, nil, nil, fmt.Errorf("start resource monitor: %w", err)
 	}
 	closers = append(closers, monitor)
 	oomScore := stepOOMScore
@@ -160,33 +173,33 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 		ResourceMonitor:     monitor,
 	}, providers)
 	if err != nil {
-		return nil, closers, fmt.Errorf("find runc: %w", err)
+		return nil, nil, closers, fmt.Errorf("find runc: %w", err)
 	}
-	sn, err := newSnapshotter(filepath.Join(root, "snapshots"))
+	sn, err = newSnapshotter(filepath.Join(root, "snapshots"))
 	if err != nil {
-		return nil, closers, fmt.Errorf("open snapshots: %w", err)
+		return nil, nil, closers, fmt.Errorf("open snapshots: %w", err)
 	}
 	closers = append(closers, sn)
 	blobs, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
-		return nil, closers, fmt.Errorf("open build content: %w", err)
+		return nil, nil, closers, fmt.Errorf("open build content: %w", err)
 	}
 	db, err := boltutil.Open(filepath.Join(root, "containerdmeta.db"), 0o600, boltOptions())
 	if err != nil {
-		return nil, closers, fmt.Errorf("open content metadata: %w", err)
+		return nil, nil, closers, fmt.Errorf("open content metadata: %w", err)
 	}
 	closers = append(closers, db)
 	mdb := ctdmetadata.NewDB(db, blobs, map[string]snapshots.Snapshotter{snName: sn})
 	if err := mdb.Init(ctx); err != nil {
-		return nil, closers, fmt.Errorf("read content metadata: %w", err)
+		return nil, nil, closers, fmt.Errorf("read content metadata: %w", err)
 	}
 	id, err := base.ID(root)
 	if err != nil {
-		return nil, closers, fmt.Errorf("name worker: %w", err)
+		return nil, nil, closers, fmt.Errorf("name worker: %w", err)
 	}
 	md, err := metadata.NewStore(filepath.Join(root, "metadata_v2.db"))
 	if err != nil {
-		return nil, closers, fmt.Errorf("open cache metadata: %w", err)
+		return nil, nil, closers, fmt.Errorf("open cache metadata: %w", err)
 	}
 	closers = append(closers, md)
 	content := ctdsnapshot.NewContentStore(mdb.ContentStore(), "buildkit")
@@ -222,9 +235,9 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 		ResourceMonitor:  monitor,
 	})
 	if err != nil {
-		return nil, closers, fmt.Errorf("start build worker: %w", err)
+		return nil, nil, closers, fmt.Errorf("start build worker: %w", err)
 	}
-	return w, closers, nil
+	return w, sn, closers, nil
 }
 
 // snapshotter chooses overlayfs where the file system carries it.

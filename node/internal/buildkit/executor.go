@@ -19,5 +19,6 @@ type countSteps struct {
 func (c countSteps) Run(ctx context.Context, id string, rootfs executor.Mount, mounts []executor.Mount, process executor.ProcessInfo, started chan<- struct{}) (resourcestypes.Recorder, error) {
 	c.steps.n.Add(1)
 	defer c.steps.n.Add(-1)
+	defer c.steps.ended()
 	return c.Executor.Run(ctx, id, rootfs, mounts, process, started)
 }

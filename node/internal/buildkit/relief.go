@@ -26,9 +26,13 @@ import (
 // disk. On one that is entirely full not even that helps, as removing cache
 // writes to its databases first; for that there is a reserve, a file that is
 // given up while room is made.
+//
+// BuildKit tries to let go of what a step wrote once. When that fails, for want
+// of room for its databases, only the next start of the builder finds it. So
+// the reserve is given up as soon as a step ends on a full disk.
 type relief struct {
 	root   string
-	worker worker.Worker
+	worker worker.Worker // set before the first build
 	log    *slog.Logger
 }
 
@@ -42,19 +46,39 @@ const reliefRounds = 5
 // errors into statuses, because the error itself holds on to the failed step.
 func (r *relief) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	resp, err := handler(ctx, req)
-	if err != nil && strings.HasSuffix(info.FullMethod, "Control/Solve") && lowOnSpace(r.root) {
+	if !strings.HasSuffix(info.FullMethod, "Control/Solve") {
+		return resp, err
+	}
+	if err != nil && lowOnSpace(r.root, r.owed(), 10) {
 		r.makeRoom(context.WithoutCancel(ctx))
+	}
+	if owed := r.owed(); owed > 0 && !lowOnSpace(r.root, owed, 100) {
+		r.reserve()
 	}
 	return resp, err
 }
 
+// stepEnded gives up the reserve when a step has filled the disk.
+func (r *relief) stepEnded() {
+	if lowOnSpace(r.root, 0, 100) {
+		r.giveUp()
+	}
+}
+
+// begin makes room at the start of the builder, where it is missing.
+func (r *relief) begin(ctx context.Context) {
+	if lowOnSpace(r.root, r.owed(), 10) {
+		r.makeRoom(ctx)
+	}
+	r.reserve()
+}
+
+// makeRoom prunes the cache. It gives up the reserve, which the caller takes
+// again.
 func (r *relief) makeRoom(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := os.Remove(reservePath(r.root)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.log.Warn("reserve of the image builder could not be given up", "error", err)
-	}
-	defer r.reserve()
+	r.giveUp()
 	for range reliefRounds {
 		runtime.GC() // lets go of failed steps
 		select {
@@ -66,7 +90,7 @@ func (r *relief) makeRoom(ctx context.Context) {
 			r.log.Warn("build cache could not be pruned", "error", err.Error()) // as a value it has a stack trace
 			return
 		}
-		if !lowOnSpace(r.root) {
+		if !lowOnSpace(r.root, reserveSize, 10) { // which is taken again
 			return
 		}
 	}
@@ -74,6 +98,20 @@ func (r *relief) makeRoom(ctx context.Context) {
 }
 
 func reservePath(root string) string { return filepath.Join(root, "reserve") }
+
+// owed is the space that the reserve is going to take.
+func (r *relief) owed() uint64 {
+	if _, err := os.Stat(reservePath(r.root)); err != nil {
+		return reserveSize
+	}
+	return 0
+}
+
+func (r *relief) giveUp() {
+	if err := os.Remove(reservePath(r.root)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.log.Warn("reserve of the image builder could not be given up", "error", err)
+	}
+}
 
 // reserve takes the reserve. On a disk without room for it the builder works
 // without.
@@ -106,12 +144,12 @@ func (r *relief) prune(ctx context.Context) error {
 	return r.worker.GarbageCollect(ctx)
 }
 
-// lowOnSpace says whether less than a tenth of dir's file system is free, the
-// part that the cache's policy keeps free as well.
-func lowOnSpace(dir string) bool {
+// lowOnSpace says whether less than one part in so many of dir's file system
+// would be free with taken bytes less. The cache's policy keeps a tenth free.
+func lowOnSpace(dir string, taken, part uint64) bool {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return false
 	}
-	return st.Bavail < st.Blocks/10
+	return st.Bavail*uint64(st.Bsize) < st.Blocks*uint64(st.Bsize)/part+taken
 }
