@@ -83,7 +83,11 @@ func (p *platform) down(ctx context.Context) error {
 }
 
 func (p *platform) wipe(ctx context.Context) {
-	if _, err := p.run(ctx, 3*time.Minute, "penstock", "down", "--wipe"); err != nil {
+	program, args := "penstock", []string{"down", "--wipe"}
+	if _, err := os.Stat(filepath.Join(p.dir, "settings.json")); err != nil { // only the node ever ran
+		program, args = "penstock-node", []string{"stop", "--wipe", "--data-dir", p.nodeDir()}
+	}
+	if _, err := p.run(ctx, 3*time.Minute, program, args...); err != nil {
 		fmt.Fprintln(os.Stderr, "warning:", err)
 	}
 }

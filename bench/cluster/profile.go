@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -41,7 +43,18 @@ func (p *platform) profileNode(ctx context.Context, r *report, name string, d ti
 func (p *platform) fetchProfile(ctx context.Context, d time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, d+30*time.Second)
 	defer cancel()
-	return socket(ctx, p.control(), http.MethodGet, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds())), nil)
+	url := fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds()))
+	for {
+		raw, err := socket(ctx, p.control(), http.MethodGet, url, nil)
+		var op *net.OpError
+		if err == nil || !errors.As(err, &op) || op.Op != "dial" {
+			return raw, err
+		}
+		// The node has only just been started.
+		if err := wait(ctx, 2*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // top renders the profile by function and by package, with the symbols that

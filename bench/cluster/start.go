@@ -47,11 +47,18 @@ func startNode(ctx context.Context, p *platform, r *report) error {
 	r.add("node: start to ready, warm disk", "s", warm, "")
 	r.add("node: processor time until ready", "CPU s", cpu, "containerd included; a busy machine changes it less")
 	r.where("Start of the node: when each component was ready", p.timeline)
+	// One more start for the profile, which costs time itself.
+	profile := p.profileNode(ctx, r, "start", 5*time.Second)
+	if _, _, err := p.nodeOnce(ctx, 6*time.Second); err != nil {
+		return err
+	}
+	profile()
 	return nil
 }
 
-// nodeOnce starts the node, waits until it is ready, and stops it.
-func (p *platform) nodeOnce(ctx context.Context) (seconds, cpu float64, err error) {
+// nodeOnce starts the node, waits until it is ready, leaves it running for a
+// while, and stops it.
+func (p *platform) nodeOnce(ctx context.Context, running ...time.Duration) (seconds, cpu float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	log, err := os.Create(filepath.Join(p.dir, "bench-node.log"))
@@ -86,6 +93,9 @@ func (p *platform) nodeOnce(ctx context.Context) (seconds, cpu float64, err erro
 	}
 	if err == nil {
 		p.timeline, err = p.startTimeline(ctx)
+	}
+	for _, d := range running {
+		err = errors.Join(err, wait(ctx, d))
 	}
 	if err != nil {
 		b, _ := os.ReadFile(log.Name())
