@@ -207,7 +207,7 @@ func serve(t *testing.T, dir, point string) {
 func TestServiceDies(t *testing.T) {
 	for point, times := range map[string]int{
 		"ci.runs.created.before": 1, "ci.runs.created.after": 1, "ci.job.started.after": 2, "ci.job.spawn.before": 2, "ci.job.spawn.after": 2,
-		"ci.journal.record.before": 3, "ci.journal.record.after": 3,
+		"ci.journal.record.before": 2, "ci.journal.record.after": 2, // at least one for each job
 	} {
 		for n := range times {
 			name := fmt.Sprintf("%s:%d", point, n+1)

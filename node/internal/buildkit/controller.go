@@ -180,6 +180,9 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 		return nil, nil, closers, fmt.Errorf("open snapshots: %w", err)
 	}
 	closers = append(closers, sn)
+	if err := dropUnrecorded(ctx, sn, filepath.Join(root, "snapshots", "snapshots")); err != nil {
+		return nil, nil, closers, err
+	}
 	blobs, err := local.NewStore(filepath.Join(root, "content"))
 	if err != nil {
 		return nil, nil, closers, fmt.Errorf("open build content: %w", err)
