@@ -59,6 +59,9 @@ func TestNoRoomToStart(t *testing.T) {
 // TestDiskFull fills the disk under a running node. What was written stays, an
 // import is refused with a hint, and with space all goes on.
 func TestDiskFull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the long faults belong to make e2e")
+	}
 	root := disk(t, 900)
 	n := newNodeIn(t, root, "--no-builder")
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "before"}}

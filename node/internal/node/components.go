@@ -30,7 +30,6 @@ import (
 	"github.com/penstock-dev/penstock/node/internal/proxy"
 	"github.com/penstock-dev/penstock/node/internal/scheduler"
 	"github.com/penstock-dev/penstock/node/internal/supervise"
-	"github.com/penstock-dev/penstock/node/internal/volumes"
 )
 
 const kubeletPort = 10250
@@ -205,10 +204,6 @@ func (n *node) dns(ctx context.Context, ready func()) error {
 	}, ready)
 }
 
-func (n *node) volumes(ctx context.Context, ready func()) error {
-	return volumes.Run(ctx, volumes.Options{Client: n.client, Dir: n.dir.Volumes()}, ready)
-}
-
 func (n *node) probe(ctx context.Context, ready func()) error {
 	return probe.Run(ctx, n.client, n.Log.With("component", "pods"), ready)
 }
@@ -256,3 +251,5 @@ func (n *node) certificates(ctx context.Context, ready func()) error {
 		n.Log.Info("certificates renewed", "names", issued)
 	}
 }
+
+func (n *node) volumes(ctx context.Context, ready func()) error { return n.provisions.Run(ctx, ready) }

@@ -29,6 +29,7 @@ import (
 	"github.com/penstock-dev/penstock/node/internal/network"
 	"github.com/penstock-dev/penstock/node/internal/pki"
 	"github.com/penstock-dev/penstock/node/internal/supervise"
+	"github.com/penstock-dev/penstock/node/internal/volumes"
 )
 
 // node is what the components share.
@@ -42,6 +43,8 @@ type node struct {
 	listener net.Listener // of the apiserver
 	images   *images.Store
 	client   kubernetes.Interface // of our own parts; set when the kubeconfigs are
+
+	provisions *volumes.Provisions // unless APIOnly
 }
 
 // Run runs the node until ctx is done, or until somebody asks over the control
@@ -76,6 +79,9 @@ func Run(ctx context.Context, c Config) (stop bool, err error) {
 	// far the start is.
 	if err := n.listen(); err != nil {
 		return false, err
+	}
+	if !c.APIOnly {
+		n.provisions = volumes.New(runCtx, volumes.Options{Client: n.client, Dir: n.dir.Volumes()})
 	}
 	var stopping atomic.Bool
 	srv := &control.Server{

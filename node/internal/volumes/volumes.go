@@ -36,15 +36,28 @@ type Options struct {
 	Dir    string
 }
 
+// Provisions makes and removes volumes.
+type Provisions struct {
+	client     kubernetes.Interface
+	controller *controller.ProvisionController
+}
+
+// New returns what [Provisions.Run] runs. It must return before anything else
+// of Kubernetes starts in this process: the library registers types in the
+// scheme that all of them share, and a map that is written while others read
+// it ends the process.
+func New(ctx context.Context, o Options) *Provisions {
+	return &Provisions{client: o.Client, controller: controller.NewProvisionController(ctx, o.Client, Provisioner, &provisioner{o.Dir},
+		controller.LeaderElection(false), controller.MetricsPort(0), controller.Threadiness(4))}
+}
+
 // Run provisions until ctx is done.
-func Run(ctx context.Context, o Options, ready func()) error {
-	if err := ensureClass(ctx, o.Client); err != nil {
+func (p *Provisions) Run(ctx context.Context, ready func()) error {
+	if err := ensureClass(ctx, p.client); err != nil {
 		return err
 	}
-	c := controller.NewProvisionController(ctx, o.Client, Provisioner, &provisioner{o.Dir},
-		controller.LeaderElection(false), controller.MetricsPort(0), controller.Threadiness(4))
 	ready()
-	c.Run(ctx)
+	p.controller.Run(ctx)
 	return nil
 }
 
