@@ -232,16 +232,16 @@ func TestMounts(t *testing.T) {
 	s := Open(t, r, func(spec *exec.SessionSpec) {
 		spec.Mounts = []exec.Mount{
 			{Source: ro, Target: ro, ReadOnly: true},
-			{Source: rw, Target: "/work/elsewhere/deep"},
+			{Source: rw, Target: "/made/elsewhere/deep"},
 			{Source: other, Target: "/var/run/other"}, // /var/run is a link to /run
 			{Source: file, Target: "/etc/one-file", ReadOnly: true},
 		}
 	})
-	Must(t, s, "cat "+ro+"/f /work/elsewhere/deep/f /run/other/f /etc/one-file >/dev/null")
+	Must(t, s, "cat "+ro+"/f /made/elsewhere/deep/f /run/other/f /etc/one-file >/dev/null")
 	if out, code := Sh(t, s, "echo x > "+ro+"/g || echo x > "+ro+"/f || rm "+ro+"/f || echo x > /etc/one-file"); code == 0 {
 		t.Errorf("a read-only mount can be written: %s", out)
 	}
-	Must(t, s, "echo more > /work/elsewhere/deep/g; echo more > /run/other/g; cp /bin/true /run/other/suid; chmod 4755 /run/other/suid")
+	Must(t, s, "echo more > /made/elsewhere/deep/g; echo more > /run/other/g; cp /bin/true /run/other/suid; chmod 4755 /run/other/suid")
 	for p, want := range map[string]uint32{rw + "/g": 0, other + "/g": 4321, other + "/suid": 4321} {
 		var st unix.Stat_t
 		if err := unix.Stat(p, &st); err != nil {
