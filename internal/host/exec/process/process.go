@@ -185,14 +185,7 @@ func (s *session) Env() []string {
 // Run runs one command.
 func (s *session) Run(ctx context.Context, cmd hostexec.Command) (int, error) {
 	code, err := s.run(ctx, cmd)
-	if err != nil && ctx.Err() == nil {
-		subject := ""
-		if len(cmd.Args) > 0 {
-			subject = cmd.Args[0]
-		}
-		return code, &problem.Error{Op: "run", Subject: subject, Err: err}
-	}
-	return code, err
+	return code, hostexec.RunError(ctx, cmd, err)
 }
 
 func (s *session) run(ctx context.Context, cmd hostexec.Command) (int, error) {

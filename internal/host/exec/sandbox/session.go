@@ -143,14 +143,7 @@ func (s *session) loseAll() {
 // Run runs one command.
 func (s *session) Run(ctx context.Context, cmd exec.Command) (int, error) {
 	code, err := s.run(ctx, cmd)
-	if err != nil && ctx.Err() == nil {
-		subject := ""
-		if len(cmd.Args) > 0 {
-			subject = cmd.Args[0]
-		}
-		return code, &problem.Error{Op: "run", Subject: subject, Err: err}
-	}
-	return code, err
+	return code, exec.RunError(ctx, cmd, err)
 }
 
 func (s *session) run(ctx context.Context, cmd exec.Command) (int, error) {
