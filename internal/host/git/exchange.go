@@ -74,7 +74,7 @@ func (x *exchange) advertiseOrUpload(ctx context.Context) {
 	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = startLimited(cmd)
+		err = cmd.Start()
 	}
 	if err != nil {
 		x.fail("start git", err)

@@ -98,7 +98,7 @@ func (s *Server) writeTree(ctx context.Context, repo string, root *os.Root, entr
 	if err != nil {
 		return err
 	}
-	if err := startLimited(cmd); err != nil {
+	if err := cmd.Start(); err != nil {
 		return err
 	}
 	asked := make(chan error, 1)

@@ -70,7 +70,7 @@ func (s *Server) gc(ctx context.Context, name string) error {
 	cmd.ExtraFiles = []*os.File{used}
 	said := &head{max: 4 << 10}
 	cmd.Stderr = said
-	if err := runLimited(cmd); err != nil {
+	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w: %s", err, said.lastLine())
 	}
 	return nil

@@ -1,9 +1,8 @@
 package git
 
 import (
-	"errors"
-	"fmt"
 	"os/exec"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,16 +12,15 @@ import (
 // whole machine. Files that git maps do not count.
 const maxMemory = 2 << 30
 
-// startLimited starts cmd under maxMemory, which what it starts inherits.
-func startLimited(cmd *exec.Cmd) error {
-	if err := cmd.Start(); err != nil {
-		return err
+// limitMemory makes cmd start under maxMemory, and all that it starts. The limit
+// is set before git exists, by a shell that becomes it: set from outside, it
+// would miss what git has started by then.
+func limitMemory(cmd *exec.Cmd) {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_DATA, &now); err == nil && now.Max <= maxMemory {
+		return // it is bound already, and a bound cannot be raised
 	}
-	limit := unix.Rlimit{Cur: maxMemory, Max: maxMemory}
-	err := unix.Prlimit(cmd.Process.Pid, unix.RLIMIT_DATA, &limit, nil)
-	if err == nil || errors.Is(err, unix.ESRCH) { // it has ended already
-		return nil
-	}
-	_ = cmd.Process.Kill()
-	return errors.Join(fmt.Errorf("limit the memory of git: %w", err), cmd.Wait())
+	kib := strconv.Itoa(maxMemory >> 10)
+	args := append([]string{"sh", "-c", `ulimit -d "$0" && exec "$@"`, kib, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path, cmd.Args = "/bin/sh", args
 }

@@ -4,5 +4,5 @@ package git
 
 import "os/exec"
 
-// startLimited starts cmd. Only Linux can bound the memory of another process.
-func startLimited(cmd *exec.Cmd) error { return cmd.Start() }
+// limitMemory does nothing: only Linux bounds what a program allocates.
+func limitMemory(*exec.Cmd) {}

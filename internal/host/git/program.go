@@ -149,6 +149,7 @@ func (p program) prepare(cmd *exec.Cmd, dir string) *exec.Cmd {
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return stopGroup(cmd) }
 	cmd.WaitDelay = 10 * time.Second
+	limitMemory(cmd)
 	return cmd
 }
 
@@ -176,7 +177,7 @@ func (p program) output(ctx context.Context, dir string, limit int64, in io.Read
 		return out.Write(b)
 	})
 	cmd.Stderr = said
-	err := runLimited(cmd)
+	err := cmd.Run()
 	switch {
 	case over:
 		return out.Bytes(), fmt.Errorf("git %s: %w: more than %d bytes", args[0], errTooLarge, limit)
@@ -186,14 +187,6 @@ func (p program) output(ctx context.Context, dir string, limit int64, in io.Read
 		return nil, fmt.Errorf("git %s: %w: %s", args[0], err, said.lastLine())
 	}
 	return out.Bytes(), nil
-}
-
-// runLimited is cmd.Run under startLimited.
-func runLimited(cmd *exec.Cmd) error {
-	if err := startLimited(cmd); err != nil {
-		return err
-	}
-	return cmd.Wait()
 }
 
 type writerFunc func([]byte) (int, error)

@@ -50,7 +50,7 @@ func (x *exchange) receive(ctx context.Context) {
 	}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = startLimited(cmd)
+		err = cmd.Start()
 	}
 	used.Close() // git has its own
 	if err != nil {
