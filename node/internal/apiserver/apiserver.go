@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"time"
@@ -32,6 +33,10 @@ type Options struct {
 	// Alone says that there is no node: no endpoints of the Service
 	// "kubernetes" are written, because nothing routes to a loopback address.
 	Alone bool
+	// Bootstrapped says that this version of Kubernetes has put its own objects
+	// (roles, priorities) into this etcd before. They are checked again, which
+	// begins a second after the start; others need not wait for that.
+	Bootstrapped bool
 }
 
 // Run runs the apiserver until ctx is done.
@@ -105,6 +110,17 @@ func flags(o Options) map[string]string {
 	return f
 }
 
+// bootstrap are the parts of being ready that are about Kubernetes' own objects.
+var bootstrap = []string{"poststarthook/rbac/bootstrap-roles", "poststarthook/scheduling/bootstrap-system-priority-classes"}
+
+// Bounds of one question to /readyz. One that arrives before the server accepts
+// connections is never answered, so it is better asked again soon; a busy
+// machine needs longer.
+const (
+	firstAttempt = 100 * time.Millisecond
+	maxAttempt   = 2 * time.Second
+)
+
 // waitReady asks /readyz until it says yes.
 func waitReady(ctx context.Context, o Options) error {
 	ca, err := os.ReadFile(o.PKI.Cert(pki.CA))
@@ -119,12 +135,16 @@ func waitReady(ctx context.Context, o Options) error {
 	}
 	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}}
 	defer t.CloseIdleConnections()
-	c := &http.Client{Transport: t, Timeout: 2 * time.Second}
-	url := "https://" + o.Listener.Addr().String() + "/readyz"
+	c := &http.Client{Transport: t, Timeout: firstAttempt}
+	target := "https://" + o.Listener.Addr().String() + "/readyz"
+	if o.Bootstrapped {
+		target += "?" + url.Values{"exclude": bootstrap}.Encode()
+	}
 	for {
-		if ok(c, url) {
+		if ok(c, target) {
 			return nil
 		}
+		c.Timeout = min(c.Timeout*5/4, maxAttempt)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -133,8 +153,8 @@ func waitReady(ctx context.Context, o Options) error {
 	}
 }
 
-func ok(c *http.Client, url string) bool {
-	resp, err := c.Get(url)
+func ok(c *http.Client, target string) bool {
+	resp, err := c.Get(target)
 	if err != nil {
 		return false
 	}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/penstock-dev/penstock/node/internal/apiserver"
+	"github.com/penstock-dev/penstock/node/internal/buildinfo"
 	"github.com/penstock-dev/penstock/node/internal/buildkit"
 	"github.com/penstock-dev/penstock/node/internal/cni"
 	"github.com/penstock-dev/penstock/node/internal/containerd"
@@ -39,6 +40,7 @@ func (n *node) components() []supervise.Component {
 	all := []supervise.Component{
 		{Name: "etcd", Run: n.etcd, Stop: 10 * time.Second},
 		{Name: "apiserver", After: []string{"etcd"}, Run: n.apiserver, Stop: time.Second},
+		{Name: "bootstrap", After: []string{"apiserver"}, Run: n.bootstrap},
 		{Name: "controllers", After: []string{"apiserver"}, Run: n.controllers},
 		{Name: "scheduler", After: []string{"apiserver"}, Run: n.scheduler},
 		{Name: "certificates", Run: n.certificates},
@@ -68,8 +70,38 @@ func (n *node) etcd(ctx context.Context, ready func()) error {
 func (n *node) apiserver(ctx context.Context, ready func()) error {
 	return apiserver.Run(ctx, apiserver.Options{
 		Listener: n.listener, EtcdSocket: n.dir.EtcdSocket(), PKI: n.pki, ServiceCIDR: n.ServiceCIDR,
-		Issuer: "https://kubernetes.default.svc." + n.Domain, Alone: n.APIOnly,
+		Issuer: "https://kubernetes.default.svc." + n.Domain, Alone: n.APIOnly, Bootstrapped: n.bootstrapped(),
 	}, ready)
+}
+
+// bootstrapFile says which version of Kubernetes has put its own objects into
+// etcd. With the same one again, the others need not wait for them.
+const bootstrapFile = "bootstrapped"
+
+func (n *node) bootstrapped() bool {
+	b, err := os.ReadFile(n.dir.Path(bootstrapFile))
+	return err == nil && string(b) == buildinfo.Get().Kubernetes+"\n"
+}
+
+// bootstrap waits until the apiserver says that its own objects are in place.
+func (n *node) bootstrap(ctx context.Context, ready func()) error {
+	for {
+		err := n.client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if err := layout.WriteFile(n.dir.Path(bootstrapFile), []byte(buildinfo.Get().Kubernetes+"\n"), 0o644); err != nil {
+		return fmt.Errorf("note the version: %w", err)
+	}
+	ready()
+	<-ctx.Done()
+	return nil
 }
 
 func (n *node) controllers(ctx context.Context, ready func()) error {
