@@ -2,20 +2,22 @@
 // [Runtime] opens a [Session], one isolated place with a workspace, and the
 // session runs commands in it one after another or side by side.
 //
-// Two runtimes exist: process (the invoking user, no isolation, and it says
-// so) and sandbox (a container over the host's own root file system). Every
-// runtime passes the conformance test in package exectest.
+// Three runtimes exist: process (the invoking user, no isolation, and it says
+// so), sandbox (a container over the host's own root file system) and container
+// (an image as the root). Every runtime passes the conformance test in package
+// exectest.
 package exec
 
 import (
 	"context"
 	"io"
+	"net"
 	"time"
 )
 
 // Runtime opens sessions.
 type Runtime interface {
-	// Name is "process" or "sandbox".
+	// Name is "process", "sandbox" or "container".
 	Name() string
 	// Open prepares a session. The caller closes it. An error says what is
 	// missing on this machine and carries a hint.
@@ -41,6 +43,17 @@ type SessionSpec struct {
 	// Limits bound the session as a whole; zero fields mean the default of
 	// the runtime.
 	Limits Limits
+	// Image is what the root file system is made of: a reference in a
+	// registry, "oci:DIR[:NAME]" or "docker-archive:FILE[:NAME]". Runtimes
+	// without images refuse it.
+	Image string
+	// Network is a private network: the sessions of this process that name the
+	// same one reach each other on all ports, by their addresses and Names,
+	// and nobody else does. It exists as long as one of its sessions. Runtimes
+	// without a network of their own refuse it.
+	Network string
+	// Names are what the others on Network call this session.
+	Names []string
 }
 
 // Mount makes the host path Source visible at Target.
@@ -72,6 +85,45 @@ type Session interface {
 	// mounts, interfaces, control groups, scratch directories. It is safe to
 	// call twice.
 	Close() error
+}
+
+// Networked is a session whose network can be used from here, as by a program
+// inside: to reach a service that it runs, or to offer it one. Every session
+// of our own runtimes is one.
+type Networked interface {
+	Session
+	// Dial connects from inside, to the session's own loopback for one.
+	Dial(ctx context.Context, network, addr string) (net.Conn, error)
+	// Listen listens inside until the listener or the session is closed.
+	Listen(ctx context.Context, network, addr string) (net.Listener, error)
+}
+
+// Imaged is a session that was made of an image.
+type Imaged interface {
+	Session
+	Image() ImageConfig
+}
+
+// ImageConfig is what an image says about how it is meant to be run. Its
+// environment and user are those of the session already.
+type ImageConfig struct {
+	Ref        string // as it was asked for
+	Digest     string // of the manifest that was used
+	Entrypoint []string
+	Cmd        []string
+	WorkingDir string
+	Ports      []string // "5432/tcp"
+	Health     *HealthCheck
+	StopSignal string
+	Labels     map[string]string
+}
+
+// HealthCheck is a command that tells, by its exit code, whether a service is
+// ready. Zero times mean that the image leaves them to whoever runs it.
+type HealthCheck struct {
+	Test                           []string // program and arguments
+	Interval, Timeout, StartPeriod time.Duration
+	Retries                        int
 }
 
 // Command is one program to run.

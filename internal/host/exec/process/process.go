@@ -35,7 +35,10 @@ type Runtime struct {
 	newTree func(id string) (tree, error)
 }
 
-var _ hostexec.Runtime = (*Runtime)(nil)
+var (
+	_ hostexec.Runtime   = (*Runtime)(nil)
+	_ hostexec.Networked = (*session)(nil)
+)
 
 // New makes a runtime; log may be nil.
 func New(log *slog.Logger) *Runtime {
@@ -91,6 +94,9 @@ func validate(ctx context.Context, spec hostexec.SessionSpec) error {
 		return fmt.Errorf("workspace: %w", err)
 	} else if !fi.IsDir() || !filepath.IsAbs(spec.Workspace) {
 		return fmt.Errorf("%w: workspace %q is not an absolute path of a directory", problem.ErrInvalid, spec.Workspace)
+	}
+	if spec.Image != "" || spec.Network != "" {
+		return fmt.Errorf("%w: an image or a private network cannot be had without isolation", problem.ErrInvalid)
 	}
 	if spec.Limits != (hostexec.Limits{}) {
 		return fmt.Errorf("%w: limits cannot be set without isolation", problem.ErrInvalid)
@@ -310,6 +316,21 @@ func (s *session) wait(ctx context.Context, c *exec.Cmd, b branch, cmd hostexec.
 		return 128 + int(ws.Signal()), nil
 	}
 	return ws.ExitStatus(), nil
+}
+
+// Dial connects from this machine, which is where commands run.
+func (s *session) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, addr)
+}
+
+// Listen listens on this machine until the session is closed.
+func (s *session) Listen(ctx context.Context, network, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	s.forwards.Serve(l, func(ctx context.Context) { <-ctx.Done() })
+	return l, nil
 }
 
 // Close ends what still runs.

@@ -27,8 +27,9 @@ const (
 // its own loopback that asks the host's name servers from the host's network.
 // It reads their list for each query: laptops change networks.
 
-// dnsUDP answers queries that arrive on pc.
-func dnsUDP(f *forward.Forwards, pc net.PacketConn) {
+// dnsUDP answers queries that arrive on pc: local first, which returns nil for
+// what it does not know.
+func dnsUDP(f *forward.Forwards, pc net.PacketConn, local func(query []byte) []byte) {
 	f.Serve(pc, func(ctx context.Context) {
 		var wg sync.WaitGroup
 		defer wg.Wait()
@@ -49,7 +50,11 @@ func dnsUDP(f *forward.Forwards, pc net.PacketConn) {
 			}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				if answer := ask(ctx, buf[:n]); answer != nil {
+				answer := local(buf[:n])
+				if answer == nil {
+					answer = ask(ctx, buf[:n])
+				}
+				if answer != nil {
 					_, _ = pc.WriteTo(answer, from) // best effort, as UDP is
 				}
 			})

@@ -50,34 +50,36 @@ func rootMap(base int, also []int) idmap {
 }
 
 // ownerMap is the map for the workspace and other mounts: what uid and gid own
-// outside belongs to root inside, and the other way round.
-func ownerMap(base, uid, gid int) idmap {
-	return idmap{uids: swap(base, uid), gids: swap(base, gid)}
+// outside belongs to the session's user inside, and the other way round.
+func ownerMap(base, uid, gid int, user user) idmap {
+	return idmap{uids: swap(base, uid, user.uid), gids: swap(base, gid, user.gid)}
 }
 
-// swap maps the ids in their order, with id and 0 exchanged. An id beyond the
-// sandbox's range only takes the place of 0.
-func swap(base, id int) []syscall.SysProcIDMap {
-	switch {
-	case id == 0:
-		return []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: idCount}}
-	case id >= idCount:
-		return []syscall.SysProcIDMap{
-			{ContainerID: id, HostID: base, Size: 1},
-			{ContainerID: 1, HostID: base + 1, Size: idCount - 1},
+// swap maps the ids in their order, with id and as exchanged. An id beyond the
+// sandbox's range only takes the place of as.
+func swap(base, id, as int) []syscall.SysProcIDMap {
+	m := []syscall.SysProcIDMap{{ContainerID: id, HostID: base + as, Size: 1}}
+	next := 0 // the first id that is not mapped yet
+	for _, n := range []int{min(id, as), max(id, as)} {
+		n = min(n, idCount)
+		if n > next {
+			m = append(m, syscall.SysProcIDMap{ContainerID: next, HostID: base + next, Size: n - next})
 		}
+		next = max(next, n+1)
 	}
-	m := []syscall.SysProcIDMap{
-		{ContainerID: id, HostID: base, Size: 1},
-		{ContainerID: 0, HostID: base + id, Size: 1},
+	if next < idCount {
+		m = append(m, syscall.SysProcIDMap{ContainerID: next, HostID: base + next, Size: idCount - next})
 	}
-	if id > 1 {
-		m = append(m, syscall.SysProcIDMap{ContainerID: 1, HostID: base + 1, Size: id - 1})
-	}
-	if id < idCount-1 {
-		m = append(m, syscall.SysProcIDMap{ContainerID: id + 1, HostID: base + id + 1, Size: idCount - 1 - id})
+	if id != as && id < idCount {
+		m = append(m, syscall.SysProcIDMap{ContainerID: as, HostID: base + id, Size: 1})
 	}
 	return m
+}
+
+// user is who commands of a session run as, in the session's own ids.
+type user struct {
+	uid, gid int
+	groups   []uint32
 }
 
 func (m idmap) key() string { return fmt.Sprint(m.uids, m.gids) }

@@ -34,7 +34,22 @@ var validID = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 
 // Open starts a sandbox.
 func (r *Runtime) Open(ctx context.Context, spec exec.SessionSpec) (exec.Session, error) {
-	s, err := r.openSession(ctx, spec)
+	if spec.Image != "" {
+		return nil, &problem.Error{
+			Op: "open sandbox", Subject: spec.ID, Err: fmt.Errorf("%w: a sandbox has this machine's root file system, not that of an image", problem.ErrInvalid),
+			Hint: "the container runtime runs images",
+		}
+	}
+	s, err := r.openAny(ctx, spec, nil)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openAny opens a session over root, the host's if it is nil.
+func (r *Runtime) openAny(ctx context.Context, spec exec.SessionSpec, root *Root) (*session, error) {
+	s, err := r.openSession(ctx, spec, root)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, problem.ErrInvalid) && !errors.Is(err, problem.ErrExists) {
 			// Perhaps the machine has never been able to.
@@ -47,15 +62,14 @@ func (r *Runtime) Open(ctx context.Context, spec exec.SessionSpec) (exec.Session
 	return s, nil
 }
 
-func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec) (_ *session, err error) {
+func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec, root *Root) (_ *session, err error) {
+	s := &session{r: r, id: spec.ID, spec: spec, root: root, user: root.user(), log: r.log.With("session", spec.ID)}
+	s.done = make(chan struct{})
 	if err := validate(spec); err != nil {
-		return nil, err
+		return nil, errors.Join(err, release(root))
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-
-	s := &session{r: r, id: spec.ID, spec: spec, log: r.log.With("session", spec.ID)}
-	s.done = make(chan struct{})
 	defer func() {
 		if err != nil {
 			if e := s.Close(); e != nil {
@@ -66,12 +80,14 @@ func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec) (_ *se
 	if err := s.claim(ctx); err != nil {
 		return nil, err
 	}
-	p, err := r.planned()
-	if err != nil {
+	var p plan
+	if root != nil {
+		p.Layer = imageLayer(root.Dirs)
+	} else if p, err = r.planned(); err != nil {
 		return nil, err
 	}
 	fs := &rootfs{
-		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: p.Layer, under: p.Under,
+		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: p.Layer, under: p.Under, root: root, user: s.user,
 		scratch: s.scratch(), bundle: s.bundle(),
 		mounts: append([]exec.Mount{{Source: spec.Workspace, Target: spec.Workspace}}, spec.Mounts...),
 		files:  s.files(),
@@ -103,6 +119,14 @@ func validate(spec exec.SessionSpec) error {
 	for _, m := range spec.Mounts {
 		if !filepath.IsAbs(m.Source) || !filepath.IsAbs(m.Target) || filepath.Clean(m.Target) == "/" {
 			return fmt.Errorf("%w: mount of %q at %q needs absolute paths below the root", problem.ErrInvalid, m.Source, m.Target)
+		}
+	}
+	if spec.Network != "" && !validNetwork.MatchString(spec.Network) {
+		return fmt.Errorf("%w: network %q is not of the form %s", problem.ErrInvalid, spec.Network, validNetwork)
+	}
+	for _, n := range spec.Names {
+		if spec.Network == "" || !validName.MatchString(n) {
+			return fmt.Errorf("%w: name %q needs a network and the form %s", problem.ErrInvalid, n, validName)
 		}
 	}
 	for inside, outside := range spec.Forward {
@@ -263,6 +287,16 @@ func (s *session) network() error {
 	if err := connect(s.pid, ns, s.slot, s.r.o.Subnet); err != nil {
 		return err
 	}
+	local := func([]byte) []byte { return nil }
+	if s.spec.Network != "" {
+		if err := s.r.private.join(s, ns); err != nil {
+			return err
+		}
+		network := s.peers
+		_, keep := parseResolvConf(readText("/etc/resolv.conf"))
+		search := searchDomains(keep)
+		local = func(query []byte) []byte { return network.answer(query, search) }
+	}
 	s.forwards = forward.New(s.log)
 	return inNetwork(ns, func() error {
 		forwards := wayOut()
@@ -278,7 +312,7 @@ func (s *session) network() error {
 		if err != nil {
 			return fmt.Errorf("listen for name queries: %w", err)
 		}
-		dnsUDP(s.forwards, pc)
+		dnsUDP(s.forwards, pc, local)
 		l, err := net.Listen("tcp4", "127.0.0.1:53")
 		if err != nil {
 			return fmt.Errorf("listen for name queries: %w", err)

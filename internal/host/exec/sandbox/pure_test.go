@@ -52,9 +52,15 @@ func FuzzParseMountinfo(f *testing.F) {
 
 // A map must show the owner as root, root as the owner, and no two ids as one.
 func TestSwap(t *testing.T) {
+	for _, as := range []int{0, 1, 999, 1000, 65535} {
+		testSwap(t, as)
+	}
+}
+
+func testSwap(t *testing.T, as int) {
 	const base = 1 << 20
 	for _, id := range []int{0, 1, 2, 1000, 65533, 65534, 65535, 65536, 3_000_000} {
-		m := swap(base, id)
+		m := swap(base, id, as)
 		look := func(onDisk int) int {
 			for _, e := range m {
 				if onDisk >= e.ContainerID && onDisk < e.ContainerID+e.Size {
@@ -63,12 +69,12 @@ func TestSwap(t *testing.T) {
 			}
 			return -1
 		}
-		if got := look(id); got != base {
-			t.Errorf("owner %d is seen as %d, want %d", id, got, base)
+		if got := look(id); got != base+as {
+			t.Errorf("owner %d is seen as %d, want %d", id, got, base+as)
 		}
-		if id > 0 && id < idCount {
-			if got := look(0); got != base+id {
-				t.Errorf("owner %d: root is seen as %d, want %d", id, got, base+id)
+		if id != as && id < idCount {
+			if got := look(as); got != base+id {
+				t.Errorf("owner %d: user %d is seen as %d, want %d", id, as, got, base+id)
 			}
 		}
 		size := 0

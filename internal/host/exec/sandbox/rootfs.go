@@ -21,6 +21,8 @@ type rootfs struct {
 	base    int     // host id of the sandbox's root
 	ids     *idmaps // shared by the sessions
 	extra   []int   // further user ids of the host that exist inside
+	root    *Root   // nil: the host's
+	user    user    // whose the workspace and the mounts are inside
 	layer   baseLayer
 	under   []string // mounts below / that are shown, parents first
 	scratch string   // private directory for upper and work, on a disk
@@ -124,6 +126,15 @@ func (r *rootfs) mount() error {
 	if err := attachDir(r.scratch, scratch, nil, 0); err != nil {
 		return err
 	}
+	if r.root != nil {
+		if err := r.mountLayers(root, lower); err != nil {
+			return err
+		}
+		if err := r.furnish(root); err != nil {
+			return fmt.Errorf("furnish the image: %w", err)
+		}
+		return r.binds(root)
+	}
 	for i, p := range r.overlays() {
 		host := filepath.Join(lower, fmt.Sprintf("host%d", i))
 		if err := attachDir(p, host, userns, unix.MOUNT_ATTR_RDONLY); err != nil {
@@ -144,7 +155,7 @@ func (r *rootfs) mount() error {
 
 // mapped says whether a user of the host exists inside.
 func (r *rootfs) mapped(uid int) bool {
-	return uid < 100 || uid == nobody || slices.Contains(r.extra, uid)
+	return uid < 100 || uid == nobody || r.root != nil || slices.Contains(r.extra, uid)
 }
 
 func exists(p string) bool {
@@ -210,13 +221,13 @@ func (r *rootfs) bind(rootfd int, m exec.Mount) error {
 }
 
 // detached returns a mount of source in which what its owner owns belongs to
-// root inside.
+// the session's user inside.
 func (r *rootfs) detached(source string, attrs uint64) (int, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(source, &st); err != nil {
 		return -1, fmt.Errorf("look at %s: %w", source, err)
 	}
-	userns, err := r.ids.get(ownerMap(r.base, int(st.Uid), int(st.Gid)))
+	userns, err := r.ids.get(ownerMap(r.base, int(st.Uid), int(st.Gid), r.user))
 	if err != nil {
 		return -1, err
 	}

@@ -30,6 +30,7 @@ type Runtime struct {
 	runDir   string // sockets, bundles, mount points: not below Dir, which others may not enter
 	ids      idmaps
 	firewall firewall
+	private  privateNetworks
 	extra    []int
 
 	mu   sync.Mutex

@@ -48,3 +48,5 @@ func newRuntime(t *testing.T, change ...func(*sandbox.Options)) *sandbox.Runtime
 }
 
 func TestConformance(t *testing.T) { exectest.Run(t, newRuntime(t)) }
+
+func TestIsolation(t *testing.T) { exectest.Isolated(t, newRuntime(t)) }

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -31,6 +33,8 @@ type session struct {
 	r        *Runtime
 	id       string
 	spec     exec.SessionSpec
+	root     *Root // nil: the host's
+	user     user
 	log      *slog.Logger
 	lock     *os.File // on the id, as long as we live
 	slot     slot
@@ -39,6 +43,8 @@ type session struct {
 	group    cgtree.Group
 	linked   bool // the interface may exist
 	forwards *forward.Forwards
+	peers    *peers // the private network, if the session is in one
+	peerAddr netip.Addr
 	wg       sync.WaitGroup // listen, commands, and the readers of their output
 
 	sendMu sync.Mutex
@@ -64,6 +70,9 @@ type command struct {
 // Env is what a login has inside.
 func (s *session) Env() []string {
 	proxy, _ := proxies(os.Environ(), ownAddress)
+	if s.root != nil {
+		return append(slices.Clone(s.root.Env), proxy...)
+	}
 	return append([]string{
 		"PATH=" + loginPath, "HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/bash", "LANG=C.UTF-8", "TMPDIR=/tmp",
 	}, proxy...)
@@ -228,7 +237,9 @@ func (s *session) startCommand(id uint64, group cgtree.Group, cmd exec.Command) 
 	if dir == "" {
 		dir = s.spec.Workspace
 	}
-	spec, err := json.Marshal(wire.Spec{Args: cmd.Args, Env: cmd.Env, Dir: dir})
+	spec, err := json.Marshal(wire.Spec{
+		Args: cmd.Args, Env: cmd.Env, Dir: dir, UID: uint32(s.user.uid), GID: uint32(s.user.gid), Groups: s.user.groups,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -246,10 +257,13 @@ func (s *session) startCommand(id uint64, group cgtree.Group, cmd exec.Command) 
 	if err != nil {
 		return nil, err
 	}
-	s.sendMu.Lock()
-	err = wire.Send(s.control, wire.Message{Op: wire.Start, ID: id},
-		int(specFile.Fd()), int(streams.In.Fd()), int(streams.Out.Fd()), int(streams.Err.Fd()), int(cg.Fd()))
-	s.sendMu.Unlock()
+	err = streams.Chown(s.slot.idBase()+s.user.uid, s.slot.idBase()+s.user.gid)
+	if err == nil {
+		s.sendMu.Lock()
+		err = wire.Send(s.control, wire.Message{Op: wire.Start, ID: id},
+			int(specFile.Fd()), int(streams.In.Fd()), int(streams.Out.Fd()), int(streams.Err.Fd()), int(cg.Fd()))
+		s.sendMu.Unlock()
+	}
 	streams.Given()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ask the sandbox: %w", err), streams.Finish())
@@ -301,6 +315,7 @@ func (s *session) close() error {
 	if s.forwards != nil {
 		s.forwards.Close()
 	}
+	errs = append(errs, s.r.private.leave(s))
 	var unlink error
 	if s.linked {
 		// The kernel removes it with the network namespace, but in its own time.
@@ -309,6 +324,7 @@ func (s *session) close() error {
 	if s.lock != nil {
 		errs = append(errs, removeTraces(ctx, s.bundle(), s.scratch()))
 	}
+	errs = append(errs, release(s.root))
 	s.wg.Wait()
 	errs = append(errs, unlink)
 	if s.slot.lock != nil {

@@ -69,6 +69,21 @@ func New(cmd exec.Command, owner *sync.WaitGroup, done <-chan struct{}) (s *Stre
 	return s, err
 }
 
+// Chown gives the command's ends to a user, so that it may open them by their
+// names (/dev/stderr) as well. It comes before Given.
+func (s *Streams) Chown(uid, gid int) error {
+	for _, f := range []*os.File{s.In, s.Out, s.Err} {
+		fi, err := f.Stat()
+		if err == nil && fi.Mode()&os.ModeNamedPipe != 0 { // not /dev/null, which is everybody's
+			err = f.Chown(uid, gid)
+		}
+		if err != nil {
+			return fmt.Errorf("hand over streams: %w", err)
+		}
+	}
+	return nil
+}
+
 // same says whether both are one writer. Writers of uncomparable types are not.
 func same(a, b io.Writer) (yes bool) {
 	if a == nil || b == nil {

@@ -36,17 +36,21 @@ func start(files []*os.File) (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	sys := &syscall.SysProcAttr{
+		Setsid:      true,
+		UseCgroupFD: true,
+		CgroupFD:    int(files[4].Fd()),
+	}
+	if spec.UID != 0 || spec.GID != 0 || len(spec.Groups) > 0 {
+		sys.Credential = &syscall.Credential{Uid: spec.UID, Gid: spec.GID, Groups: spec.Groups}
+	}
 	pid, err = syscall.ForkExec(program, spec.Args, &syscall.ProcAttr{
 		Dir: spec.Dir,
 		Env: spec.Env,
 		Files: []uintptr{
 			files[1].Fd(), files[2].Fd(), files[3].Fd(),
 		},
-		Sys: &syscall.SysProcAttr{
-			Setsid:      true,
-			UseCgroupFD: true,
-			CgroupFD:    int(files[4].Fd()),
-		},
+		Sys: sys,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start %s: %w", program, err)

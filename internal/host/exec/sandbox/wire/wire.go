@@ -59,6 +59,10 @@ type Spec struct {
 	Args []string `json:"args"`
 	Env  []string `json:"env"`
 	Dir  string   `json:"dir"`
+	// Who runs it: root unless said otherwise.
+	UID    uint32   `json:"uid,omitempty"`
+	GID    uint32   `json:"gid,omitempty"`
+	Groups []uint32 `json:"groups,omitempty"`
 }
 
 // Send writes m and the files beside it.
