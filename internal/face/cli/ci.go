@@ -75,11 +75,7 @@ func newCIView(g *Globals) *cobra.Command {
 		Short:   "Show a run with its jobs and steps",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			path, err := runPath(args[0])
-			if err != nil {
-				return err
-			}
-			cl, err := g.Client()
+			cl, path, err := g.run(args[0])
 			if err != nil {
 				return err
 			}
@@ -166,11 +162,7 @@ func newCICancel(g *Globals) *cobra.Command {
 		Long:  "Cancel a run. Running steps are interrupted; steps and jobs whose condition\nholds for a cancelled run (always(), cancelled()) still run.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			path, err := runPath(args[0])
-			if err != nil {
-				return err
-			}
-			cl, err := g.Client()
+			cl, path, err := g.run(args[0])
 			if err != nil {
 				return err
 			}
@@ -181,6 +173,16 @@ func newCICancel(g *Globals) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// run is what a command about one run begins with: a client of the server and
+// the path of the run called arg.
+func (g *Globals) run(arg string) (cl *client.Client, path string, err error) {
+	if path, err = runPath(arg); err != nil {
+		return nil, "", err
+	}
+	cl, err = g.Client()
+	return cl, path, err
 }
 
 func runPath(arg string) (string, error) {

@@ -32,11 +32,7 @@ func newCILogs(g *Globals) *cobra.Command {
 		Example: "  penstock ci logs 12 --follow\n  penstock ci logs 12 --job test --step 3 --timestamps",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			path, err := runPath(args[0])
-			if err != nil {
-				return err
-			}
-			cl, err := g.Client()
+			cl, path, err := g.run(args[0])
 			if err != nil {
 				return err
 			}
