@@ -37,6 +37,9 @@ const (
 	// backdate covers a clock that was ahead when the leaf was issued and was
 	// then put right.
 	backdate = 24 * time.Hour
+	// authorityBackdate does so for the authorities, which are not issued
+	// again: a clock that was years ahead at the first start is put right.
+	authorityBackdate = 10 * 365 * 24 * time.Hour
 )
 
 // Names of the files, without directory and ending.
@@ -101,7 +104,7 @@ func (s *Store) NextRenewal(leaves []Leaf) time.Time {
 	next := s.Now().Add(leafLife)
 	for _, l := range leaves {
 		c, err := readCert(s.Cert(l.Name))
-		if err != nil {
+		if err != nil || s.Now().Before(c.NotBefore) { // the clock was put back
 			return s.Now()
 		}
 		if t := c.NotAfter.Add(-renewBefore); t.Before(next) {
@@ -128,6 +131,10 @@ func (s *Store) authority(name string) (*authority, error) {
 			return nil, &fault.Error{Op: "use the authority", Subject: s.Cert(name), Err: fmt.Errorf("ended on %s", cert.NotAfter.Format(time.DateOnly)),
 				Hint: "check the machine's clock; if it is right, remove the directory " + s.Dir + " and start again"}
 		}
+		if s.Now().Before(cert.NotBefore) {
+			return nil, &fault.Error{Op: "use the authority", Subject: s.Cert(name), Err: fmt.Errorf("begins on %s", cert.NotBefore.Format(time.DateOnly)),
+				Hint: "check the machine's clock, which says " + s.Now().Format(time.DateOnly) + "; if it is right, remove the directory " + s.Dir + " and start again"}
+		}
 		return &authority{cert, key}, nil
 	case errors.Is(certErr, fs.ErrNotExist) && (keyErr == nil || errors.Is(keyErr, fs.ErrNotExist)):
 		// The certificate is written last, so a key alone is what an
@@ -148,7 +155,7 @@ func (s *Store) authority(name string) (*authority, error) {
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: "penstock " + name},
-		NotBefore:    now.Add(-backdate), NotAfter: now.Add(authorityLife),
+		NotBefore:    now.Add(-authorityBackdate), NotAfter: now.Add(authorityLife),
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
 	}, &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: "penstock " + name}}, key.Public(), key)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,10 @@ func TestNextRenewal(t *testing.T) {
 	ensure(t, s, leaves)
 	if got, want := s.NextRenewal(leaves), now.Add(20*24*time.Hour); !got.Equal(want) {
 		t.Errorf("it is %s, want %s", got, want)
+	}
+	*now = now.Add(-2 * 24 * time.Hour) // before the leaves begin
+	if got := s.NextRenewal(leaves); !got.Equal(*now) {
+		t.Errorf("with a clock put back it is %s, want now", got)
 	}
 }
 
@@ -192,6 +197,14 @@ func TestAuthority(t *testing.T) {
 		*now = now.Add(authorityLife + time.Hour)
 		if _, err := s.Ensure(leaves); err == nil || fault.Hint(err) == "" {
 			t.Errorf("got %v, want a refusal with a hint", err)
+		}
+	})
+	t.Run("not begun", func(t *testing.T) {
+		s, now, leaves := store(t)
+		ensure(t, s, leaves)
+		*now = now.Add(-authorityBackdate - time.Hour)
+		if _, err := s.Ensure(leaves); err == nil || !strings.Contains(fault.Hint(err), "clock") {
+			t.Errorf("got %v, want a refusal with a hint at the clock", err)
 		}
 	})
 }
