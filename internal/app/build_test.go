@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/supply/build/buildtest"
+	"github.com/penstock-dev/penstock/test/console"
 )
 
 // TestBuildDocs runs the examples of docs/build.md that need an image builder
@@ -28,7 +29,7 @@ func TestBuildDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := consoleExamples(string(b), "console builder")
+	examples := console.Examples(string(b), "console builder")
 	if len(examples) == 0 {
 		t.Fatal("no examples found")
 	}
@@ -44,7 +45,7 @@ func TestBuildDocs(t *testing.T) {
 	node := &imageTaker{}
 	node.serve(t, filepath.Join(run, "control.sock"))
 	for _, e := range examples {
-		e.run(t, doc, dir)
+		runExample(t, doc, dir, e)
 	}
 	for _, name := range []string{"docker.io/library/hello:1", "docker.io/library/hello:2", "docker.io/library/hello:3", "docker.io/library/on:1"} {
 		if !node.has(name) {

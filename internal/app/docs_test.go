@@ -1,23 +1,20 @@
 package app
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/penstock-dev/penstock/test/console"
 )
 
 // TestDocs runs the examples of the documents: every fenced block whose info
-// string is "console". "$ " begins a command, what follows is what it prints
-// on both streams ("..." stands for any lines), "[exit N]" ends one that does
-// not succeed. Commands of one document share a directory. Blocks marked
-// "console cluster" need a running Penstock and are for test/e2e; those marked
-// "console builder" need an image builder only (TestBuildDocs).
+// string is "console" (see package console). Commands of one document share a
+// directory. Blocks marked "console cluster" need a running Penstock
+// (TestE2EDocs), those marked "console builder" an image builder only
+// (TestBuildDocs).
 func TestDocs(t *testing.T) {
 	docs, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
@@ -30,7 +27,7 @@ func TestDocs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		examples := consoleExamples(string(b), "console")
+		examples := console.Examples(string(b), "console")
 		if len(examples) == 0 {
 			continue
 		}
@@ -38,7 +35,7 @@ func TestDocs(t *testing.T) {
 		t.Run(filepath.Base(doc), func(t *testing.T) {
 			dir := t.TempDir()
 			for _, e := range examples {
-				e.run(t, doc, dir)
+				runExample(t, doc, dir, e)
 			}
 		})
 	}
@@ -47,84 +44,12 @@ func TestDocs(t *testing.T) {
 	}
 }
 
-type example struct {
-	line    int
-	command string
-	want    string // output, with "..." lines
-	exit    int
-}
-
-// consoleExamples finds the commands of the blocks of a document that have
-// this info string.
-func consoleExamples(doc, info string) []example {
-	var all []example
-	inside := false
-	for i, line := range strings.Split(doc, "\n") {
-		switch {
-		case strings.HasPrefix(line, "```"):
-			inside = !inside && strings.TrimSpace(line[3:]) == info
-		case !inside:
-		case strings.HasPrefix(line, "$ "):
-			all = append(all, example{line: i + 1, command: line[2:]})
-		case len(all) == 0:
-		case strings.HasPrefix(line, "> "), line == ">": // the command goes on
-			all[len(all)-1].command += "\n" + strings.TrimPrefix(line[1:], " ")
-		case strings.HasPrefix(line, "[exit "):
-			_, _ = fmt.Sscanf(line, "[exit %d]", &all[len(all)-1].exit)
-		default:
-			all[len(all)-1].want += line + "\n"
-		}
-	}
-	return all
-}
-
-func (e example) run(t *testing.T, doc, dir string) {
+// runExample runs e where no Penstock runs.
+func runExample(t *testing.T, doc, dir string, e console.Example) {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), "sh", "-c", e.command)
-	c.Dir = dir
-	c.Env = append(os.Environ(), "PENSTOCK_DATA_DIR="+filepath.Join(dir, "data"), "PENSTOCK_SERVER=http://penstock.localhost:1")
-	c.WaitDelay = 10 * time.Second
-	out, err := c.CombinedOutput()
-	if c.ProcessState == nil {
-		t.Fatalf("%s:%d: %v", doc, e.line, err)
-	}
-	if code := c.ProcessState.ExitCode(); code != e.exit {
-		t.Errorf("%s:%d: %s: exit code %d, want %d\n%s", doc, e.line, e.command, code, e.exit, out)
-	}
-	if !matches(string(out), e.want) {
-		t.Errorf("%s:%d: %s prints\n%s\nthe document says\n%s", doc, e.line, e.command, out, e.want)
-	}
-}
-
-func matches(got, want string) bool {
-	var p strings.Builder
-	for line := range strings.Lines(strings.TrimRight(want, "\n") + "\n") {
-		if line == "...\n" {
-			p.WriteString(`(?:.*\n)*?`)
-			continue
-		}
-		p.WriteString(strings.ReplaceAll(regexp.QuoteMeta(line), `\.\.\.`, `.*`))
-	}
-	return regexp.MustCompile(`\A` + p.String() + `\z`).MatchString(strings.TrimRight(got, "\n") + "\n")
-}
-
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		got, want string
-		ok        bool
-	}{
-		{"a\nb\n", "a\nb\n", true},
-		{"a\nb\n", "a\n", false},
-		{"a\n", "a\nb\n", false},
-		{"a\nx\ny\nb\n", "a\n...\nb\n", true},
-		{"a\nb\n", "a\n...\nb\n", true},
-		{"took 12 ms\n", "took ... ms\n", true},
-		{"a.b\n", "axb\n", false},
-		{"", "", true},
-	} {
-		if got := matches(c.got, c.want); got != c.ok {
-			t.Errorf("matches(%q, %q) = %v", c.got, c.want, got)
-		}
+	env := append(os.Environ(), "PENSTOCK_DATA_DIR="+filepath.Join(dir, "data"), "PENSTOCK_SERVER=http://penstock.localhost:1")
+	if err := e.Run(t.Context(), dir, env); err != nil {
+		t.Errorf("%s:%v", doc, err)
 	}
 }
 
