@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/identity"
@@ -30,6 +31,7 @@ type ciOptions struct {
 	url     string // of the server, as jobs see it
 	runtime string // sandbox or process
 	db      *store.DB
+	blobs   blob.Store
 	git     *git.Server
 	keeper  *identity.Keeper
 	pushes  *bus.Topic[event.Push]
@@ -47,7 +49,7 @@ func newCI(ctx context.Context, o ciOptions) (*runs.Service, error) {
 		args = append(args, "-v")
 	}
 	opt := runs.Options{
-		DB: o.db, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes,
+		DB: o.db, Blobs: o.blobs, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes,
 		Runner: runs.ProcessRunner{Program: self, Args: args}, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
 		IsJob: func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
 	}

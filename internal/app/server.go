@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/api"
 	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
@@ -79,6 +80,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
+	blobs, err := blob.OpenFiles(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return err
+	}
+	defer blobs.Close()
 	keeper, err := identity.New(ctx, identity.Options{DB: db, TokenFile: filepath.Join(dir, "admin.token"), Log: log.With("room", "identity")})
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	}
 	ci, err := newCI(ctx, ciOptions{
 		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
-		db: db, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
+		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
 	})
 	if err != nil {
 		return err

@@ -4,7 +4,7 @@
 //	job.json       what to do (server writes, before the runner starts)
 //	secrets.json   token and secrets, 0600; the runner deletes it once read
 //	journal.jsonl  what happened, one entry a line (runner appends, server tails)
-//	logs/<n>.log   output of step n, masked, every line with a time
+//	logs/<n>.log   output of step n, masked, a log of package logstore
 //	logs/<n>.summary.md  what step n wrote into its summary, masked
 //	lock           held (flock) as long as the runner lives
 //	cancel         exists once cancellation is requested (server creates)

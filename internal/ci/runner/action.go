@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
 	"github.com/penstock-dev/penstock/internal/host/exec"
+	"github.com/penstock-dev/penstock/internal/host/logstore"
 )
 
 var _ actions.Step = (*step)(nil)
@@ -34,7 +35,7 @@ func (s *step) runAction(ctx context.Context) error {
 	}
 	s.printEnv(&b)
 	b.WriteString("\n##[endgroup]")
-	s.log.print(b.String())
+	s.log.Print(b.String())
 	return action.Run(ctx, s)
 }
 
@@ -87,35 +88,35 @@ func names(in map[string]actions.Input) []string {
 
 func (s *step) Input(name string) string { return strings.TrimSpace(s.inputs[strings.ToLower(name)]) }
 
-func (s *step) Printf(format string, args ...any) { s.log.print(fmt.Sprintf(format, args...)) }
+func (s *step) Printf(format string, args ...any) { s.log.Print(fmt.Sprintf(format, args...)) }
 
 func (s *step) Warnf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
-	s.log.print("##[warning]" + text)
+	s.log.Print("##[warning]" + text)
 	s.annotate(jobdir.Note{Level: "warning", Message: text})
 }
 
 func (s *step) Group(title string) func() {
-	s.log.print("##[group]" + title)
-	return func() { s.log.print("##[endgroup]") }
+	s.log.Print("##[group]" + title)
+	return func() { s.log.Print("##[endgroup]") }
 }
 
 func (s *step) Exec(ctx context.Context, c actions.Command) (int, error) {
 	if !c.Quiet {
-		s.log.print("[command]" + strings.Join(c.Args, " "))
+		s.log.Print("[command]" + strings.Join(c.Args, " "))
 	}
 	env := s.env.clone()
 	for _, kv := range c.Env {
 		k, v, _ := strings.Cut(kv, "=")
 		env.set(k, v)
 	}
-	out := &lines{emit: s.log.print, mask: s.job.mask} // what an action prints is no command
+	out := logstore.NewLines(s.job.mask, s.log.Print) // what an action prints is no command
 	ec := exec.Command{Args: c.Args, Env: env.list(), Dir: c.Dir, Stdin: c.Stdin, Stdout: out, Stderr: out}
 	if c.Stdout != nil {
 		ec.Stdout = c.Stdout
 	}
 	code, err := s.job.session.Run(ctx, ec)
-	out.close()
+	out.Flush()
 	return code, err
 }
 
@@ -141,9 +142,9 @@ func (s *step) SetState(name, value string) { s.state[name] = value }
 
 // Mask hides a value. When that is not possible the step fails.
 func (s *step) Mask(secret string) {
-	if err := s.job.mask.add(secret); err != nil {
+	if err := s.job.mask.Add(secret); err != nil {
 		s.failed = true
-		s.log.print("##[error]" + err.Error())
+		s.log.Print("##[error]" + err.Error())
 	}
 }
 
@@ -163,7 +164,7 @@ func (s *step) saveSummary(text string) error {
 	}
 	lines := strings.Split(text, "\n")
 	for i := range lines {
-		lines[i] = s.job.mask.mask(lines[i])
+		lines[i] = s.job.mask.Mask(lines[i])
 	}
 	return os.WriteFile(s.job.Dir.Summary(s.number), []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 }

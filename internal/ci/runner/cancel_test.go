@@ -17,8 +17,8 @@ import (
 func awaitLine(t *testing.T, dir jobdir.Dir, step int, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		b, err := os.ReadFile(dir.Log(step))
-		if err == nil && strings.Contains(string(b), text+"\n") {
+		b, err := readLog(t, dir.Log(step))
+		if err == nil && strings.Contains(b, text+"\n") {
 			return
 		}
 		if time.Now().After(deadline) {

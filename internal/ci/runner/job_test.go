@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/runner"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
 	"github.com/penstock-dev/penstock/internal/host/exec/process"
+	"github.com/penstock-dev/penstock/internal/host/logstore"
 )
 
 // result is what a job left behind.
@@ -74,11 +75,11 @@ func collect(t *testing.T, dir jobdir.Dir) result {
 			continue
 		}
 		r.steps[e.Name] = e.Outcome + "/" + e.Conclusion
-		text, err := os.ReadFile(dir.Log(e.Step))
+		text, err := readLog(t, dir.Log(e.Step))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range strings.Lines(string(text)) {
+		for line := range strings.Lines(text) {
 			at, line, _ := strings.Cut(line, " ")
 			if _, err := time.Parse(time.RFC3339Nano, at); err != nil {
 				t.Errorf("line without a time: %q", line)
@@ -88,6 +89,23 @@ func collect(t *testing.T, dir jobdir.Dir) result {
 	}
 	r.log = b.String()
 	return r
+}
+
+// readLog returns the rows of a log as lines.
+func readLog(t *testing.T, path string) (string, error) {
+	t.Helper()
+	r, err := logstore.OpenFile(path)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var b strings.Builder
+	_, err = r.Read(t.Context(), 0, -1, func(_ int64, text []byte) error {
+		b.Write(text)
+		b.WriteByte('\n')
+		return nil
+	})
+	return b.String(), err
 }
 
 func run(t *testing.T, yaml string) result {

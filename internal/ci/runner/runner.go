@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/base/id"
+	"github.com/penstock-dev/penstock/internal/base/redact"
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/engine"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
@@ -61,7 +62,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	defer func() { err = errors.Join(err, journal.Close()) }()
-	j := &job{Options: o, spec: spec, secrets: secrets, journal: journal, mask: newMasker(), env: newEnviron(), result: engine.Success}
+	j := &job{Options: o, spec: spec, secrets: secrets, journal: journal, mask: redact.New(), env: newEnviron(), result: engine.Success}
 	defer func() { err = errors.Join(err, o.Dir.Clean()) }()
 	if err := j.run(ctx); err != nil || j.tools == "" {
 		return err
@@ -75,7 +76,7 @@ type job struct {
 	spec      jobdir.Spec
 	secrets   jobdir.Secrets
 	journal   *jobdir.Writer
-	mask      *masker
+	mask      *redact.Masker
 	tools     string // this repository's tool cache
 	workspace string
 	session   exec.Session
@@ -271,8 +272,8 @@ func (j *job) prepare(ctx context.Context, s *step) (err error) {
 			j.env.set(p.name, p.value)
 		}
 	}
-	s.log.print(fmt.Sprintf("Job %s of run %s, repository %s", j.spec.Name, contextString(c.github, "run_id"), j.spec.Repo))
-	s.log.print(fmt.Sprintf("Commands run in: %s", j.describeRuntime()))
+	s.log.Print(fmt.Sprintf("Job %s of run %s, repository %s", j.spec.Name, contextString(c.github, "run_id"), j.spec.Repo))
+	s.log.Print(fmt.Sprintf("Commands run in: %s", j.describeRuntime()))
 	started := time.Now()
 	j.session, err = j.Runtime.Open(ctx, exec.SessionSpec{
 		ID: sessionID(j.spec.JobID), Workspace: j.workspace, Mounts: j.mounts(), Hosts: j.Hosts, Forward: j.Forward, Limits: j.Limits,
@@ -280,7 +281,7 @@ func (j *job) prepare(ctx context.Context, s *step) (err error) {
 	if err != nil {
 		return fmt.Errorf("prepare the place where the job runs: %w", err)
 	}
-	s.log.print(fmt.Sprintf("Ready after %d ms", time.Since(started).Milliseconds()))
+	s.log.Print(fmt.Sprintf("Ready after %d ms", time.Since(started).Milliseconds()))
 	return nil
 }
 
@@ -343,7 +344,7 @@ func (j *job) addSecrets() error {
 	}
 	j.contexts.secrets = c
 	for _, v := range values {
-		if err := j.mask.add(v); err != nil {
+		if err := j.mask.Add(v); err != nil {
 			return fmt.Errorf("hide secrets: %w", err)
 		}
 	}
@@ -401,7 +402,7 @@ func (j *job) complete() (outputs map[string]string, err error) {
 		note(err)
 		if err := j.session.Close(); err != nil {
 			// What the steps did stands; the server sweeps what is left.
-			s.log.print("##[warning]Not everything of the job's place could be removed: " + err.Error())
+			s.log.Print("##[warning]Not everything of the job's place could be removed: " + err.Error())
 			j.Log.Error("session left something behind", "job", j.spec.JobID, "error", err)
 		}
 	}
@@ -409,9 +410,9 @@ func (j *job) complete() (outputs map[string]string, err error) {
 		note(j.files.close())
 	}
 	if cause := j.cancelled.cause(); cause != "" {
-		s.log.print("##[error]" + strings.ToUpper(cause[:1]) + cause[1:] + ".")
+		s.log.Print("##[error]" + strings.ToUpper(cause[:1]) + cause[1:] + ".")
 	}
-	s.log.print("Job ended as " + string(j.result))
+	s.log.Print("Job ended as " + string(j.result))
 	return outputs, s.finish(outcome, outcome)
 }
 
@@ -428,7 +429,7 @@ func (j *job) outputs(s *step) (map[string]string, error) {
 		return nil, fmt.Errorf("evaluate outputs: %w", err)
 	}
 	for _, p := range evaluated {
-		if j.mask.hides(p.value) {
+		if j.mask.Hides(p.value) {
 			s.annotate(jobdir.Note{Level: "warning", Message: "Skip output '" + p.name + "' since it may contain secret."})
 			continue
 		}

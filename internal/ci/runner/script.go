@@ -12,6 +12,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
 	"github.com/penstock-dev/penstock/internal/host/exec"
+	"github.com/penstock-dev/penstock/internal/host/logstore"
 )
 
 // runScript runs a `run` step. The error says why the step failed.
@@ -87,7 +88,7 @@ func (s *step) header(sc script) {
 	fmt.Fprintf(&b, "##[group]Run %s\n%s\nshell: %s", first, body, sc.display)
 	s.printEnv(&b)
 	b.WriteString("\n##[endgroup]")
-	s.log.print(b.String())
+	s.log.Print(b.String())
 }
 
 // printEnv lists the variables of the workflow, not those of the machine.
@@ -109,9 +110,9 @@ func (s *step) printEnv(b *strings.Builder) {
 
 // exec runs a command whose output is read for workflow commands and logged.
 func (s *step) exec(ctx context.Context, c exec.Command) (int, error) {
-	out := &lines{emit: s.line, mask: s.job.mask}
+	out := logstore.NewLines(s.job.mask, s.line)
 	c.Stdout, c.Stderr = out, out
 	code, err := s.job.session.Run(ctx, c)
-	out.close()
+	out.Flush()
 	return code, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
+	"github.com/penstock-dev/penstock/internal/host/logstore"
 )
 
 // step is one step while it runs.
@@ -22,7 +23,7 @@ type step struct {
 	def    *workflow.Step // nil for the runner's own steps
 	number int
 	name   string
-	log    *stepLog
+	log    *logstore.Writer
 	env    *environ // of this step, complete
 	files  *commandFiles
 
@@ -54,29 +55,29 @@ func plannedName(s *workflow.Step) string {
 
 // begin opens the log and writes that the step has started.
 func (s *step) begin() (err error) {
-	if s.log, err = newStepLog(s.job.Dir.Log(s.number), s.job.mask); err != nil {
+	if s.log, err = logstore.Create(s.job.Dir.Log(s.number), logstore.Options{Mask: s.job.mask}); err != nil {
 		return fmt.Errorf("open log of step %d: %w", s.number, err)
 	}
 	failpoint.Hit("ci.runner.step_started.before")
-	err = s.job.journal.Append(jobdir.Entry{Type: jobdir.StepStarted, At: time.Now(), Step: s.number, Name: s.job.mask.mask(s.name)})
+	err = s.job.journal.Append(jobdir.Entry{Type: jobdir.StepStarted, At: time.Now(), Step: s.number, Name: s.job.mask.Mask(s.name)})
 	failpoint.Hit("ci.runner.step_started.after")
 	return err
 }
 
 // finish closes the log and writes how the step ended.
 func (s *step) finish(outcome, conclusion engine.Result) error {
-	if err := s.log.close(); err != nil {
+	if err := s.log.Close(); err != nil {
 		return fmt.Errorf("write log of step %d: %w", s.number, err)
 	}
 	failpoint.Hit("ci.runner.step_finished.before")
-	err := s.job.journal.Append(jobdir.Entry{Type: jobdir.StepFinished, At: time.Now(), Step: s.number, Name: s.job.mask.mask(s.name), Outcome: string(outcome), Conclusion: string(conclusion)})
+	err := s.job.journal.Append(jobdir.Entry{Type: jobdir.StepFinished, At: time.Now(), Step: s.number, Name: s.job.mask.Mask(s.name), Outcome: string(outcome), Conclusion: string(conclusion)})
 	failpoint.Hit("ci.runner.step_finished.after")
 	return err
 }
 
 // fail prints why the step failed, and makes it an annotation of the run.
 func (s *step) fail(err error) {
-	s.log.print("##[error]" + strings.ReplaceAll(err.Error(), "\n", "\n##[error]"))
+	s.log.Print("##[error]" + strings.ReplaceAll(err.Error(), "\n", "\n##[error]"))
 	s.annotate(jobdir.Note{Level: "error", Message: err.Error()})
 }
 
@@ -252,7 +253,7 @@ func (s *step) continueOnError() bool {
 	}
 	v, err := evaluateText(s.def.ContinueOnError, workflow.StepScope, s.exprEnv())
 	if err != nil {
-		s.log.print("##[error]evaluate continue-on-error: " + err.Error())
+		s.log.Print("##[error]evaluate continue-on-error: " + err.Error())
 		return false
 	}
 	return strings.EqualFold(expr.String(v), "true")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/base/redact"
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 )
 
@@ -17,20 +18,20 @@ func (s *step) line(text string) {
 	c, ok := parseCommand(text, s.stopToken)
 	switch {
 	case !ok:
-		s.log.print(text)
+		s.log.Print(text)
 	case s.stopToken != "" && !strings.EqualFold(c.name, s.stopToken):
-		s.log.print(text) // commands are stopped
+		s.log.Print(text) // commands are stopped
 	case s.stopToken != "":
 		s.stopToken = ""
-		s.log.print(text)
+		s.log.Print(text)
 	default:
 		if err := s.command(c, text); err != nil {
 			s.failed = true
 			shown := text
 			if c.name == "add-mask" {
-				shown = "::add-mask::" + masked // it could not be hidden
+				shown = "::add-mask::" + redact.Hidden // it could not be hidden
 			}
-			s.log.print(fmt.Sprintf("##[error]Unable to process command '%s' successfully: %s", shown, err))
+			s.log.Print(fmt.Sprintf("##[error]Unable to process command '%s' successfully: %s", shown, err))
 		}
 	}
 }
@@ -40,29 +41,29 @@ const allowUnsecure = "ACTIONS_ALLOW_UNSECURE_COMMANDS"
 
 func (s *step) command(c command, text string) error {
 	if s.echo && !map[string]bool{"add-mask": true, "debug": true, "notice": true, "warning": true, "error": true, "group": true, "endgroup": true}[c.name] {
-		s.log.print(text)
+		s.log.Print(text)
 	}
 	switch c.name {
 	case "group":
-		s.log.print("##[group]" + c.data)
+		s.log.Print("##[group]" + c.data)
 	case "endgroup":
-		s.log.print("##[endgroup]")
+		s.log.Print("##[endgroup]")
 	case "debug":
 		if s.env.values["RUNNER_DEBUG"] == "1" {
-			s.log.print("##[debug]" + c.data)
+			s.log.Print("##[debug]" + c.data)
 		}
 	case "notice", "warning", "error":
-		s.log.print("##[" + c.name + "]" + c.data)
+		s.log.Print("##[" + c.name + "]" + c.data)
 		s.annotate(s.note(c))
 	case "add-mask":
 		if strings.TrimSpace(c.data) == "" {
 			s.annotate(jobdir.Note{Level: "warning", Message: "Can't add secret mask for empty string in ##[add-mask] command."})
 			return nil
 		}
-		if err := s.job.mask.add(c.data); err != nil {
+		if err := s.job.mask.Add(c.data); err != nil {
 			return err
 		}
-		s.log.print("::add-mask::" + masked)
+		s.log.Print("::add-mask::" + redact.Hidden)
 	case "echo":
 		switch strings.ToUpper(c.data) {
 		case "ON":
@@ -123,7 +124,7 @@ func (s *step) stopCommands(token string) error {
 		}
 	}
 	if len(token) > 6 {
-		if err := s.job.mask.add(token); err != nil {
+		if err := s.job.mask.Add(token); err != nil {
 			return err
 		}
 	}
@@ -157,11 +158,11 @@ func (s *step) annotate(n jobdir.Note) {
 	if s.notes[n.Level]++; s.notes[n.Level] > maxNotes {
 		return
 	}
-	n.Message = s.job.mask.mask(n.Message)
+	n.Message = s.job.mask.Mask(n.Message)
 	if len(n.Message) > maxNoteMessage {
 		n.Message = n.Message[:maxNoteMessage]
 	}
-	n.Title, n.File = s.job.mask.mask(n.Title), s.job.mask.mask(n.File)
+	n.Title, n.File = s.job.mask.Mask(n.Title), s.job.mask.Mask(n.File)
 	if err := s.job.journal.Append(jobdir.Entry{Type: jobdir.Annotation, At: time.Now(), Step: s.number, Note: &n}); err != nil {
 		s.job.Log.Error("annotation lost", "error", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -162,8 +163,12 @@ func beService(dir string) error {
 	if err != nil {
 		return err
 	}
+	blobs, err := blob.OpenFiles(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return err
+	}
 	s, err := runs.New(ctx, runs.Options{
-		DB: db, Dir: filepath.Join(dir, "jobs"), Source: repository{filepath.Join(dir, "repo")}, Tokens: newTokens(), Pushes: &bus.Topic[event.Push]{},
+		DB: db, Blobs: blobs, KeepDirs: time.Nanosecond, Dir: filepath.Join(dir, "jobs"), Source: repository{filepath.Join(dir, "repo")}, Tokens: newTokens(), Pushes: &bus.Topic[event.Push]{},
 		ServerURL: "http://penstock.localhost:7080", Runner: runs.ProcessRunner{Program: self, Env: append(env, runnerMode+"=1")},
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
@@ -208,6 +213,7 @@ func TestServiceDies(t *testing.T) {
 	for point, times := range map[string]int{
 		"ci.runs.created.before": 1, "ci.runs.created.after": 1, "ci.job.started.after": 2, "ci.job.spawn.before": 2, "ci.job.spawn.after": 2,
 		"ci.journal.record.before": 2, "ci.journal.record.after": 2, // at least one for each job
+		"ci.seal.before": 1, "ci.seal.after": 1, "blob.put.before": 2, "blob.put.after": 2,
 	} {
 		for n := range times {
 			name := fmt.Sprintf("%s:%d", point, n+1)
@@ -234,6 +240,12 @@ func TestServiceDies(t *testing.T) {
 				}
 				if n := len(h.finishedEvents()); n != 1 {
 					t.Errorf("%d events that the run ended", n)
+				}
+				log := h.logs(runs.LogQuery{Run: 1})
+				for _, line := range []string{"a/2 ##[group]Run echo one", "a/3 ##[group]Run echo two", "b/2 ##[group]Run echo three", "b/3 Job ended as success"} {
+					if n := strings.Count(log, line); n != 1 {
+						t.Errorf("%q is %d times in the log:\n%s", line, n, log)
+					}
 				}
 			})
 		}

@@ -55,6 +55,7 @@ func (s *Service) follow(ctx context.Context, w watched, wait func()) {
 		s.mu.Unlock()
 		s.poke()
 		s.tidy(ctx, w.dir)
+		ring(s.sealable)
 	})
 }
 

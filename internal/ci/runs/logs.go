@@ -1,7 +1,6 @@
 package runs
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +20,21 @@ type LogQuery struct {
 	Job    string // key or name of the job; "" is all jobs, in the order in which they started
 	Step   int    // number of the step; 0 is all
 	Follow bool   // wait for more until the run (or the job) ends
+
+	// Rows of one step, which Job and Step must name: the first one, counted
+	// from 0, and how many; 0 is all.
+	From, Limit int64
+}
+
+// Check refuses what makes no sense.
+func (q LogQuery) Check() error {
+	if (q.From != 0 || q.Limit != 0) && (q.Job == "" || q.Step == 0) {
+		return fmt.Errorf("rows are counted in each step: name job and step with from and limit: %w", problem.ErrInvalid)
+	}
+	if q.From < 0 || q.Limit < 0 {
+		return fmt.Errorf("rows %d from %d: %w", q.Limit, q.From, problem.ErrInvalid)
+	}
+	return nil
 }
 
 // LogLine is one line of a log.
@@ -28,6 +42,7 @@ type LogLine struct {
 	Job      string
 	Step     int
 	StepName string
+	Row      int64  // in the step, from 0
 	Text     string // time, blank, text
 }
 
@@ -38,6 +53,9 @@ const followEvery = 25 * time.Millisecond
 // (or with Follow, until the jobs asked for have ended) or ctx ends. An error
 // of emit ends it too.
 func (s *Service) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error) error {
+	if err := q.Check(); err != nil {
+		return err
+	}
 	done := map[string]bool{}
 	for {
 		run, err := s.Get(ctx, q.Run)
@@ -49,8 +67,7 @@ func (s *Service) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error
 				return err
 			}
 		}
-		next := ""
-		var started time.Time
+		var next Job
 		open := false
 		for _, j := range run.Jobs {
 			if done[j.Key] || q.Job != "" && q.Job != j.Key {
@@ -64,16 +81,16 @@ func (s *Service) Logs(ctx context.Context, q LogQuery, emit func(LogLine) error
 				open = true
 				continue
 			}
-			if next == "" || j.StartedAt.Before(started) {
-				next, started = j.Key, j.StartedAt
+			if next.Key == "" || j.StartedAt.Before(next.StartedAt) {
+				next = j
 			}
 		}
 		switch {
-		case next != "":
+		case next.Key != "":
 			if err := s.jobLog(ctx, q, next, emit); err != nil {
 				return err
 			}
-			done[next] = true
+			done[next.Key] = true
 		case !q.Follow || !open && run.Status == Completed || !open && q.Job != "":
 			return nil
 		default:
@@ -100,113 +117,29 @@ func (r Run) JobKey(name string) (string, error) {
 }
 
 // jobLog hands out the log of one job.
-func (s *Service) jobLog(ctx context.Context, q LogQuery, key string, emit func(LogLine) error) error {
-	dir := s.dir(q.Run, key)
-	state := journalState{names: map[int]string{}, finished: map[int]bool{}}
+func (s *Service) jobLog(ctx context.Context, q LogQuery, job Job, emit func(LogLine) error) error {
+	r := logReader{s: s, q: q, key: job.Key, dir: s.dir(q.Run, job.Key), emit: emit,
+		progress: progress{names: map[int]string{}, finished: map[int]bool{}}}
+	r.take(job)
 	for n := 1; ; n++ {
-		if err := state.read(dir); err != nil {
+		if err := r.look(); err != nil {
 			return err
 		}
-		wanted := q.Step == 0 || q.Step == n
-		for q.Follow && !state.ended && state.latest < n { // the step has not started
-			if err := s.wait(ctx, q.Run, key, dir, &state); err != nil {
+		for q.Follow && !r.ended && r.latest < n { // the step has not started
+			if err := r.wait(ctx); err != nil {
 				return err
 			}
 		}
-		if n > state.latest || q.Step != 0 && n > q.Step {
+		if n > r.latest || q.Step != 0 && n > q.Step {
 			return nil
 		}
-		if !wanted {
+		if q.Step != 0 && q.Step != n {
 			continue
 		}
-		if err := s.stepLog(ctx, q, key, n, dir, &state, emit); err != nil {
+		if err := r.step(ctx, n); err != nil {
 			return err
 		}
 	}
-}
-
-// wait sleeps a little and reads the journal again. A runner that died is the
-// end, too.
-func (s *Service) wait(ctx context.Context, run int64, key string, dir jobdir.Dir, state *journalState) error {
-	if !sleep(ctx, followEvery) {
-		return ctx.Err()
-	}
-	if state.looks++; state.looks%40 == 0 {
-		r, err := s.Get(ctx, run)
-		if err != nil {
-			return err
-		}
-		for _, j := range r.Jobs {
-			state.ended = state.ended || j.Key == key && j.Status == Completed
-		}
-	}
-	return state.read(dir)
-}
-
-// stepLog hands out the log of one step.
-func (s *Service) stepLog(ctx context.Context, q LogQuery, key string, n int, dir jobdir.Dir, state *journalState, emit func(LogLine) error) error {
-	f, err := os.Open(dir.Log(n))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r := bufio.NewReaderSize(f, 64<<10)
-	part := ""
-	for {
-		text, err := r.ReadString('\n')
-		part += text
-		if err == nil {
-			if err := emit(LogLine{key, n, state.names[n], strings.TrimSuffix(part, "\n")}); err != nil {
-				return err
-			}
-			part = ""
-			continue
-		}
-		if !errors.Is(err, io.EOF) {
-			return err
-		}
-		// All that was there has been read. It is complete only when the step
-		// had finished before we looked.
-		if !q.Follow || state.ended || state.finished[n] {
-			return nil
-		}
-		if err := s.wait(ctx, q.Run, key, dir, state); err != nil {
-			return err
-		}
-	}
-}
-
-// journalState is what the log reader needs from a journal.
-type journalState struct {
-	offset   int64
-	latest   int // highest step that started
-	names    map[int]string
-	finished map[int]bool
-	ended    bool
-	looks    int
-}
-
-func (j *journalState) read(dir jobdir.Dir) error {
-	entries, next, err := dir.ReadJournal(j.offset)
-	if err != nil {
-		return err
-	}
-	j.offset = next
-	for _, e := range entries {
-		switch e.Type {
-		case jobdir.StepStarted:
-			j.latest = max(j.latest, e.Step)
-			j.names[e.Step] = e.Name
-		case jobdir.StepFinished:
-			j.finished[e.Step] = true
-		case jobdir.JobFinished:
-			j.ended = true
-		}
-	}
-	return nil
 }
 
 // Summary returns what the steps of a run wrote into their summaries, as
@@ -221,8 +154,8 @@ func (s *Service) Summary(ctx context.Context, id int64) (string, error) {
 		dir := s.dir(id, j.Key)
 		heading := fmt.Sprintf("# %s\n\n", j.Name)
 		for _, step := range j.Steps {
-			text, err := os.ReadFile(dir.Summary(step.Number))
-			if errors.Is(err, fs.ErrNotExist) {
+			text, err := s.summary(ctx, dir, id, j.Key, step.Number)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, problem.ErrNotFound) {
 				continue
 			}
 			if err != nil {
@@ -235,4 +168,18 @@ func (s *Service) Summary(ctx context.Context, id int64) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// summary reads what a step wrote into its summary, where it is by now.
+func (s *Service) summary(ctx context.Context, dir jobdir.Dir, run int64, key string, step int) ([]byte, error) {
+	text, err := os.ReadFile(dir.Summary(step))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return text, err
+	}
+	r, _, err := s.Blobs.Get(ctx, summaryKey(run, key, step), 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
 }

@@ -70,6 +70,11 @@ var migrations = []string{
 		message TEXT NOT NULL
 	) STRICT;
 	CREATE INDEX annotations_by_job ON annotations (job);`,
+	// Where a job's logs are: in its directory until sealed_at, in blobs and
+	// its directory until pruned.
+	`ALTER TABLE jobs ADD COLUMN sealed_at TEXT NOT NULL DEFAULT '';
+	ALTER TABLE jobs ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
+	CREATE INDEX jobs_unpruned ON jobs (id) WHERE pruned = 0;`,
 }
 
 // engineActions is what the engine column holds for this room's runs.

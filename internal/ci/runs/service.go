@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/bus"
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -67,8 +68,12 @@ type Options struct {
 	Pushes *bus.Topic[event.Push]
 	// Finished is told of runs that ended; may be nil.
 	Finished  *bus.Topic[event.RunFinished]
-	ServerURL string // "http://penstock.localhost:7080"
-	MaxJobs   int    // jobs at the same time, default 2
+	ServerURL string     // "http://penstock.localhost:7080"
+	MaxJobs   int        // jobs at the same time, default 2
+	Blobs     blob.Store // where logs and summaries of jobs that have ended are kept
+	// KeepDirs is how long the directory of a job stays after that, default
+	// one hour.
+	KeepDirs time.Duration
 	// IsJob tells whether who pushed was a CI job with its own token. Such
 	// pushes start no runs, or runs could start each other for ever. May be
 	// nil.
@@ -82,11 +87,12 @@ type Options struct {
 // Service is the room. Make it with [New].
 type Service struct {
 	Options
-	wake    chan struct{} // something may have to be done
-	mu      sync.Mutex
-	running map[int64]bool // jobs watched, by id
-	watch   sync.WaitGroup
-	failing struct { // the push that cannot be read; used by Run only
+	wake     chan struct{} // something may have to be done
+	sealable chan struct{} // a job's logs may have to be sealed
+	mu       sync.Mutex
+	running  map[int64]bool // jobs watched, by id
+	watch    sync.WaitGroup
+	failing  struct { // the push that cannot be read; used by Run only
 		seq   int64
 		since time.Time
 	}
@@ -100,6 +106,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.KeepDirs == 0 {
+		o.KeepDirs = defaultKeepDirs
+	}
 	if err := o.DB.Migrate(ctx, "ci", migrations); err != nil {
 		return nil, err
 	}
@@ -111,7 +120,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		return nil, err
 	}
 	o.Dir = abs
-	return &Service{Options: o, wake: make(chan struct{}, 1), running: map[int64]bool{}}, nil
+	return &Service{Options: o, wake: make(chan struct{}, 1), sealable: make(chan struct{}, 1), running: map[int64]bool{}}, nil
 }
 
 // retry is how long the service waits after a failure of the store or of git.
@@ -125,6 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err := s.attach(ctx); err != nil {
 		return fmt.Errorf("find running jobs: %w", err)
 	}
+	s.watch.Go(func() { s.seal(ctx) })
 	for {
 		if err := s.step(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Error("cannot carry runs on", "error", err)
@@ -145,9 +155,12 @@ func (s *Service) step(ctx context.Context) error {
 }
 
 // poke makes Run look again.
-func (s *Service) poke() {
+func (s *Service) poke() { ring(s.wake) }
+
+// ring wakes who waits on the bell, now or when it waits next.
+func ring(bell chan struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/runner"
 	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/exec/process"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
@@ -154,6 +155,8 @@ type house struct {
 	dir     string
 	repo    repository
 	db      *store.DB
+	blobs   blob.Store
+	keep    time.Duration // of directories
 	pushes  *bus.Topic[event.Push]
 	tokens  *tokens
 	service *runs.Service
@@ -200,6 +203,7 @@ func (h *house) start() {
 		DB: h.db, Dir: filepath.Join(h.dir, "jobs"), Source: h.repo, Tokens: h.tokens, Pushes: h.pushes, ServerURL: "http://penstock.localhost:7080",
 		Runner: runs.ProcessRunner{Program: self, Env: append(append(os.Environ(), runnerMode+"=1"), h.env...)},
 		Log:    slog.New(slog.NewTextHandler(testWriter{h.t}, nil)),
+		Blobs:  h.blobs, KeepDirs: h.keep,
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -223,11 +227,14 @@ func (h *house) open() {
 		h.t.Fatal(err)
 	}
 	h.db = db
+	if h.blobs, err = blob.OpenFiles(filepath.Join(h.dir, "blobs")); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 func (h *house) close() {
 	h.t.Helper()
-	if err := h.db.Close(); err != nil {
+	if err := errors.Join(h.db.Close(), h.blobs.Close()); err != nil {
 		h.t.Error(err)
 	}
 }

@@ -33,8 +33,14 @@ type logRequest struct {
 	ID     int64  `path:"id" minimum:"1"`
 	Job    string `query:"job" doc:"id or name of a job; all jobs, in the order in which they started, when left out"`
 	Step   int    `query:"step" minimum:"0" doc:"number of a step; all steps when left out"`
+	From   int64  `query:"from" minimum:"0" doc:"first row of the step to give, counted from 0; needs job and step"`
+	Limit  int64  `query:"limit" minimum:"0" doc:"how many rows of the step to give, all when 0 or left out; needs job and step"`
 	Follow bool   `query:"follow" doc:"stay until the run (or the job) ends"`
 	Prefix bool   `query:"prefix" doc:"begin every line with job, step and a tab"`
+}
+
+func (r *logRequest) query() runs.LogQuery {
+	return runs.LogQuery{Run: r.ID, Job: r.Job, Step: r.Step, From: r.From, Limit: r.Limit, Follow: r.Follow}
 }
 
 // CIRuns registers /api/v1/runs.
@@ -65,9 +71,12 @@ func (a *API) CIRuns(s Runs) {
 		b, err := s.Summary(ctx, in.ID)
 		return &markdown{"text/markdown; charset=utf-8", []byte(b)}, status(err)
 	})
-	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound)
+	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound, http.StatusUnprocessableEntity)
 	logs.Responses = text("text/plain")
 	huma.Register(a.huma, logs, func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
+		if err := in.query().Check(); err != nil {
+			return nil, status(err)
+		}
 		r, err := s.Get(ctx, in.ID)
 		if err == nil && in.Job != "" {
 			_, err = r.JobKey(in.Job)
@@ -113,7 +122,7 @@ func streamLog(hctx huma.Context, s Runs, in *logRequest) {
 	ended := make(chan error, 1)
 	go func() {
 		defer close(lines)
-		ended <- s.Logs(ctx, runs.LogQuery{Run: in.ID, Job: in.Job, Step: in.Step, Follow: in.Follow}, func(l runs.LogLine) error {
+		ended <- s.Logs(ctx, in.query(), func(l runs.LogLine) error {
 			select {
 			case lines <- l:
 				return nil

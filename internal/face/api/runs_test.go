@@ -121,3 +121,16 @@ func TestSummaryIsMarkdown(t *testing.T) {
 		t.Errorf("%q, %v, %v", b, err, resp.Header)
 	}
 }
+
+// TestRowsNeedJobAndStep: rows are counted in each step.
+func TestRowsNeedJobAndStep(t *testing.T) {
+	for query, want := range map[string]int{"from=3": 422, "limit=3&job=a": 422, "job=a&step=2&from=-1": 422, "job=a&step=2&from=3&limit=4": 200} {
+		l := &line{next: make(chan string), ended: make(chan struct{})}
+		close(l.next)
+		resp := openLog(t, t.Context(), l, "/api/v1/runs/7/logs?"+query)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", query, resp.Status, want)
+		}
+	}
+}
