@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/ci/runs"
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 // effects is a workflow whose steps leave one line each in a file.
@@ -149,7 +150,11 @@ const serviceMode = "RUNS_TEST_SERVICE"
 func beService(dir string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	db, err := store.Open(ctx, filepath.Join(dir, "store.sqlite"))
+	where, err := storetest.Where(dir)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, where)
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func (s *Service) drain(ctx context.Context, w *watched) (ended bool, err error)
 				return fmt.Errorf("journal entry %s: %w", e.Type, err)
 			}
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE jobs SET offset = ? WHERE id = ?`, next, w.job)
+		_, err := tx.ExecContext(ctx, `UPDATE jobs SET "offset" = ? WHERE id = ?`, next, w.job)
 		return err
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func apply(ctx context.Context, tx store.Tx, w *watched, e jobdir.Entry) error {
 		if e.Note == nil {
 			return nil
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO annotations VALUES (?, ?, ?, ?, ?, ?, ?)`, w.job, e.Step, e.Note.Level, e.Note.Title, e.Note.File, e.Note.Line, e.Note.Message)
+		_, err := tx.ExecContext(ctx, `INSERT INTO annotations (job, step, level, title, file, line, message) VALUES (?, ?, ?, ?, ?, ?, ?)`, w.job, e.Step, e.Note.Level, e.Note.Title, e.Note.File, e.Note.Line, e.Note.Message)
 		return err
 	case jobdir.JobFinished:
 		return endJob(ctx, tx, w.run, w.key, e.Conclusion, e.Message, e.Outputs, e.At)
@@ -258,7 +258,7 @@ func lastWords(path string) string {
 func (s *Service) attach(ctx context.Context) error {
 	var list []watched
 	err := s.DB.Read(ctx, func(q store.Queryer) error {
-		rows, err := q.QueryContext(ctx, `SELECT id, run, key, offset FROM jobs WHERE status = 'in_progress' AND engine = ? ORDER BY id`, engineActions)
+		rows, err := q.QueryContext(ctx, `SELECT id, run, key, "offset" FROM jobs WHERE status = 'in_progress' AND engine = ? ORDER BY id`, engineActions)
 		if err != nil {
 			return err
 		}

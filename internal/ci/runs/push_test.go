@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 // files is a source in which every repository has the workflow ci.yml, except
@@ -45,7 +46,11 @@ func (files) ChangedPaths(context.Context, string, string, string) ([]string, er
 func openService(t *testing.T, now func() time.Time) *Service {
 	t.Helper()
 	dir := t.TempDir()
-	db, err := store.Open(t.Context(), filepath.Join(dir, "store.sqlite"))
+	where, err := storetest.Where(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), where)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
@@ -15,9 +16,12 @@ import (
 // before, when not 0, is the id of the last run already seen.
 func (s *Service) List(ctx context.Context, repo string, limit int, before int64) ([]Run, error) {
 	list := []Run{}
+	if before <= 0 {
+		before = math.MaxInt64
+	}
 	err := s.DB.Read(ctx, func(q store.Queryer) error {
 		rows, err := q.QueryContext(ctx, `SELECT `+runColumns+` FROM runs
-			WHERE (? = '' OR repo = ?) AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?`, repo, repo, before, before, limit)
+			WHERE (? = '' OR repo = ?) AND id < ? ORDER BY id DESC LIMIT ?`, repo, repo, before, limit)
 		if err != nil {
 			return err
 		}
@@ -117,7 +121,7 @@ func readSteps(ctx context.Context, q store.Queryer, id int64, j *Job) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	notes, err := q.QueryContext(ctx, `SELECT step, level, title, file, line, message FROM annotations WHERE job = ? ORDER BY rowid`, id)
+	notes, err := q.QueryContext(ctx, `SELECT step, level, title, file, line, message FROM annotations WHERE job = ? ORDER BY id`, id)
 	if err != nil {
 		return err
 	}

@@ -53,15 +53,12 @@ func insertRun(ctx context.Context, tx store.Tx, p planned) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	res, err := tx.ExecContext(ctx, `INSERT INTO runs (engine, repo, workflow_path, workflow, source, github, title, number, event, event_id,
+	var run int64
+	err = tx.QueryRowContext(ctx, `INSERT INTO runs (engine, repo, workflow_path, workflow, source, github, title, number, event, event_id,
 			ref, sha, actor, status, conclusion, message, cancelled, created_at, started_at, finished_at)
-		VALUES (?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)`,
+		VALUES (?, ?, ?, ?, ?, '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?) RETURNING id`,
 		engineActions, p.Repo, p.WorkflowPath, p.Workflow, p.source, p.Title, p.Number, p.Event, p.eventID, p.Ref, p.SHA, p.Actor,
-		string(p.Status), p.Conclusion, p.Message, store.FormatTime(p.CreatedAt), store.FormatTime(p.StartedAt), store.FormatTime(p.FinishedAt))
-	if err != nil {
-		return 0, err
-	}
-	run, err := res.LastInsertId()
+		string(p.Status), p.Conclusion, p.Message, store.FormatTime(p.CreatedAt), store.FormatTime(p.StartedAt), store.FormatTime(p.FinishedAt)).Scan(&run)
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +75,7 @@ func insertRun(ctx context.Context, tx store.Tx, p planned) (int64, error) {
 		if !j.Name.Empty() {
 			name = j.Name.Value
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO jobs (engine, run, key, position, name, status, conclusion, message, continue_on_error, outputs, offset, started_at, finished_at)
+		_, err := tx.ExecContext(ctx, `INSERT INTO jobs (engine, run, key, position, name, status, conclusion, message, continue_on_error, outputs, "offset", started_at, finished_at)
 			VALUES (?, ?, ?, ?, ?, ?, '', '', 0, '{}', 0, '', '')`, engineActions, run, j.ID, i, name, string(Queued))
 		if err != nil {
 			return 0, err

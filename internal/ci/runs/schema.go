@@ -75,6 +75,23 @@ var migrations = []string{
 	`ALTER TABLE jobs ADD COLUMN sealed_at TEXT NOT NULL DEFAULT '';
 	ALTER TABLE jobs ADD COLUMN pruned INTEGER NOT NULL DEFAULT 0;
 	CREATE INDEX jobs_unpruned ON jobs (id) WHERE pruned = 0;`,
+
+	// Annotations are listed as they came, so they have numbers.
+	`CREATE TABLE annotations_new (
+		id      INTEGER PRIMARY KEY AUTOINCREMENT,
+		job     INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+		step    INTEGER NOT NULL,
+		level   TEXT NOT NULL,
+		title   TEXT NOT NULL,
+		file    TEXT NOT NULL,
+		line    INTEGER NOT NULL,
+		message TEXT NOT NULL
+	) STRICT;
+	INSERT INTO annotations_new (job, step, level, title, file, line, message)
+		SELECT job, step, level, title, file, line, message FROM annotations;
+	DROP TABLE annotations;
+	ALTER TABLE annotations_new RENAME TO annotations;
+	CREATE INDEX annotations_by_job ON annotations (job, id);`,
 }
 
 // engineActions is what the engine column holds for this room's runs.

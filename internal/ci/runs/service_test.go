@@ -25,6 +25,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/exec/process"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 // runnerMode makes this test binary act as `penstock runner`.
@@ -222,7 +223,11 @@ func (h *house) start() {
 
 func (h *house) open() {
 	h.t.Helper()
-	db, err := store.Open(context.Background(), filepath.Join(h.dir, "store.sqlite"))
+	where, err := storetest.Where(h.dir)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	db, err := store.Open(context.Background(), where)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 const childEnv = "GIT_TEST_SERVE"
@@ -42,7 +43,11 @@ func TestMain(m *testing.M) {
 // create a repository, which git itself has no request for.
 func child(dir string) error {
 	ctx := context.Background()
-	db, err := store.Open(ctx, filepath.Join(dir, "store.sqlite"))
+	where, err := storetest.Where(dir)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, where)
 	if err != nil {
 		return err
 	}
@@ -142,7 +147,11 @@ func request(t *testing.T, method, url string) error {
 // logged reads the push events of a server that is not running.
 func logged(t *testing.T, dir string) []event.Push {
 	t.Helper()
-	db, err := store.Open(t.Context(), filepath.Join(dir, "store.sqlite"))
+	where, err := storetest.Where(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), where)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 // access knows one token that may do everything and one that may read.
@@ -81,8 +82,11 @@ func (s *syncBuffer) String() string {
 func start(t *testing.T, dir string, change ...func(o *git.Options)) *host {
 	t.Helper()
 	h := &host{t: t, dir: dir, log: &syncBuffer{}}
-	var err error
-	if h.db, err = store.Open(t.Context(), filepath.Join(dir, "store.sqlite")); err != nil {
+	where, err := storetest.Where(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.db, err = store.Open(t.Context(), where); err != nil {
 		t.Fatal(err)
 	}
 	o := git.Options{

@@ -186,7 +186,7 @@ func readRefs(ctx context.Context, q store.Queryer, name string) (map[string]str
 		if err := rows.Scan(&ref, &hash); err != nil {
 			return nil, err
 		}
-		refs[ref] = hash
+		refs[fromText(ref)] = hash
 	}
 	return refs, rows.Err()
 }
@@ -194,7 +194,7 @@ func readRefs(ctx context.Context, q store.Queryer, name string) (map[string]str
 func putRefs(ctx context.Context, tx store.Tx, name string, refs map[string]string) error {
 	for _, ref := range slices.Sorted(maps.Keys(refs)) {
 		if _, err := tx.ExecContext(ctx, `INSERT INTO git_refs VALUES (?, ?, ?)
-			ON CONFLICT (repo, ref) DO UPDATE SET hash = excluded.hash`, name, ref, refs[ref]); err != nil {
+			ON CONFLICT (repo, ref) DO UPDATE SET hash = excluded.hash`, name, asText(ref), refs[ref]); err != nil {
 			return err
 		}
 	}
@@ -208,7 +208,7 @@ func putUpdates(ctx context.Context, tx store.Tx, name string, updates []event.R
 			put[u.Ref] = u.After
 			continue
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM git_refs WHERE repo = ? AND ref = ?`, name, u.Ref); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM git_refs WHERE repo = ? AND ref = ?`, name, asText(u.Ref)); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,12 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/store"
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 type world struct {
 	*identity.Keeper
+	db    *store.DB
 	dir   string
 	now   time.Time
 	log   bytes.Buffer
@@ -29,11 +31,16 @@ type world struct {
 func open(t *testing.T, dir string, now time.Time) *world {
 	t.Helper()
 	w := &world{dir: dir, now: now}
-	db, err := store.Open(t.Context(), filepath.Join(dir, "store.sqlite"))
+	where, err := storetest.Where(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.Open(t.Context(), where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	w.db = db
 	w.Keeper, err = identity.New(t.Context(), identity.Options{
 		DB: db, TokenFile: filepath.Join(dir, "admin.token"),
 		Now: func() time.Time { return w.now },
@@ -65,6 +72,7 @@ func bearer(token string) *http.Request {
 func TestAdminTokenIsMadeOnceAndOpensEverything(t *testing.T) {
 	dir := t.TempDir()
 	w := open(t, dir, time.Now())
+	w.db.Close()
 	again := open(t, dir, time.Now())
 	if w.admin != again.admin || len(w.admin) != 44 {
 		t.Errorf("tokens %d and %d characters long, same: %t", len(w.admin), len(again.admin), w.admin == again.admin)
@@ -178,6 +186,7 @@ func TestAJobTokenOpensItsScopeUntilItEnds(t *testing.T) {
 		t.Errorf("a job token at the API: %v", err)
 	}
 
+	w.db.Close()
 	later := open(t, dir, start.Add(59*time.Minute)) // a restarted server still knows it
 	if _, err := later.Identify(bearer(token)); err != nil {
 		t.Errorf("after a restart: %v", err)
@@ -186,6 +195,8 @@ func TestAJobTokenOpensItsScopeUntilItEnds(t *testing.T) {
 	if _, err := later.Identify(bearer(token)); !errors.Is(err, problem.ErrUnauthenticated) {
 		t.Errorf("after its time: %v", err)
 	}
+	later.db.Close()
+	w = open(t, dir, start)
 	if err := w.Revoke(ctx, identity.Job{Run: 7, Job: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -198,6 +209,7 @@ func TestAJobTokenOpensItsScopeUntilItEnds(t *testing.T) {
 	if _, err := w.Identify(bearer(token)); !errors.Is(err, problem.ErrUnauthenticated) {
 		t.Errorf("after its end: %v", err)
 	}
+	w.db.Close()
 	if _, err := open(t, dir, start).Identify(bearer(token)); err == nil {
 		t.Error("a revoked token came back with a restart")
 	}

@@ -33,9 +33,9 @@ var migrations = []string{
 // refused untouched.
 func (db *DB) Migrate(ctx context.Context, room string, lists []string) error {
 	err := db.Write(ctx, func(tx Tx) error {
-		_, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migrations (
+		_, err := tx.ExecContext(ctx, db.dialect.schema(`CREATE TABLE IF NOT EXISTS migrations (
 			room TEXT NOT NULL, version INTEGER NOT NULL, digest TEXT NOT NULL,
-			PRIMARY KEY (room, version)) STRICT`)
+			PRIMARY KEY (room, version)) STRICT`))
 		return err
 	})
 	if err != nil {
@@ -64,7 +64,7 @@ var ErrNewer = errors.New("written by a newer version of penstock")
 
 func (db *DB) migrateOne(ctx context.Context, room string, version int, list string) error {
 	digest := id.Of(list)
-	return db.Write(ctx, func(tx Tx) error {
+	return db.writeWithin(ctx, migrationLimit, func(tx Tx) error {
 		var have string
 		err := tx.QueryRowContext(ctx, `SELECT digest FROM migrations WHERE room = ? AND version = ?`, room, version).Scan(&have)
 		switch {
@@ -75,7 +75,12 @@ func (db *DB) migrateOne(ctx context.Context, room string, version int, list str
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, list); err != nil {
+		if db.dialect.unlimited != "" {
+			if _, err := tx.ExecContext(ctx, db.dialect.unlimited); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, db.dialect.schema(list)); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO migrations VALUES (?, ?, ?)`, room, version, digest)

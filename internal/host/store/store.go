@@ -1,10 +1,12 @@
 // Package store keeps what must survive: CI runs, tokens, the event log. It is
 // SQL behind one small interface: rooms bring their tables as migrations and
-// their statements as functions over a transaction.
+// their statements as functions over a transaction. The same statements run on
+// SQLite, a file beside the server, and on PostgreSQL; what rooms must know to
+// write such statements is in the file portable.go.
 //
-// There is one writer. [DB.Write] is serialised and durable when it returns
-// (full sync); reads run beside it and see the last committed state. An event
-// is appended in the transaction of the state it records, see [Append].
+// There is one writer. [DB.Write] is serialised and durable when it returns;
+// reads run beside it and see the last committed state. An event is appended
+// in the transaction of the state it records, see [Append].
 package store
 
 import (
@@ -12,12 +14,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	_ "modernc.org/sqlite" // SQLite without CGO
 )
 
 // Tx is what a function passed to [DB.Write] may do.
@@ -34,79 +34,78 @@ type Queryer interface {
 
 // DB is an open store. Its methods may be called from any goroutine.
 type DB struct {
-	write *sql.DB // one connection
-	read  *sql.DB // several, query-only
-	mu    sync.Mutex
+	write   *sql.DB // one connection
+	read    *sql.DB // several, query-only
+	dialect dialect
+	limit   time.Duration // of one statement
+	age     time.Duration // of one batch
+
+	turn    chan struct{}  // holds a token while somebody writes
+	waiting atomic.Int64   // how many want to
+	commits atomic.Int64   // made
+	open    *batch         // the transaction under way; belongs to whoever has the turn
+	late    sync.WaitGroup // turns of writers that have given up
 }
 
-// Open opens the SQLite database at path and creates it when absent. The
-// directory must exist.
-func Open(ctx context.Context, path string) (*DB, error) {
-	// SQLite would create it readable by all; its companions copy the mode.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// dialect is what the two databases do not share.
+type dialect struct {
+	statement func(string) string // as this database wants it
+	schema    func(string) string // likewise, for a migration
+	snapshot  *sql.TxOptions      // of a read
+	unlimited string              // lifts the server's own time limit for one transaction
+}
+
+// statementLimit is how long one statement may take, and half of what one
+// transaction may. Migrations have [migrationLimit].
+const (
+	statementLimit = 30 * time.Second
+	migrationLimit = 2 * time.Hour
+)
+
+// readers is how many reads there are at a time; others wait.
+const readers = 4
+
+// Open opens the store at where, the path of an SQLite file, which is created
+// when absent, or the URL of a PostgreSQL database ("postgres://...").
+func Open(ctx context.Context, where string) (*DB, error) {
+	open := openSQLite
+	if IsPostgres(where) {
+		open = openPostgres
+	}
+	db, err := open(ctx, where)
 	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	f.Close()
-	open := func(query url.Values, conns int) (*sql.DB, error) {
-		query.Add("_pragma", "busy_timeout(10000)")
-		query.Add("_pragma", "foreign_keys(1)")
-		db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+query.Encode())
-		if err != nil {
-			return nil, err
-		}
-		db.SetMaxOpenConns(conns)
-		db.SetConnMaxIdleTime(0)
-		return db, db.PingContext(ctx)
-	}
-	w, err := open(url.Values{"_pragma": {"journal_mode(WAL)", "synchronous(FULL)"}, "_txlock": {"immediate"}}, 1)
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	r, err := open(url.Values{"_pragma": {"query_only(1)"}}, 4)
-	if err != nil {
-		w.Close()
-		return nil, fmt.Errorf("open store %s: %w", path, err)
-	}
-	db := &DB{write: w, read: r}
-	if err := db.Migrate(ctx, "store", migrations); err != nil {
-		db.Close()
 		return nil, err
+	}
+	db.turn = make(chan struct{}, 1)
+	db.limit, db.age = statementLimit, maxBatchAge
+	if err := db.Migrate(ctx, "store", migrations); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// Close closes the store. Nothing may be using it.
-func (db *DB) Close() error { return errors.Join(db.read.Close(), db.write.Close()) }
-
-// Write runs fn in the one writing transaction and commits when it returns
-// nil. The commit is on the disk when Write returns nil. fn must not keep tx,
-// must not wait for anything else and must read what it depends on through tx.
-func (db *DB) Write(ctx context.Context, fn func(tx Tx) error) error {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it is a no-op, before it the first error counts
-	if err := fn(tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+// IsPostgres says whether where is the URL of a PostgreSQL database.
+func IsPostgres(where string) bool {
+	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
 }
 
-// Read runs fn over one consistent state. fn must not keep q.
+// Close closes the store. Nothing may be using it.
+func (db *DB) Close() error {
+	db.late.Wait()
+	return errors.Join(db.read.Close(), db.write.Close())
+}
+
+// Read runs fn over one consistent state. fn must not keep q, and reads what
+// one query found to its end before it asks the next.
 func (db *DB) Read(ctx context.Context, fn func(q Queryer) error) error {
-	tx, err := db.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := db.read.BeginTx(ctx, db.dialect.snapshot)
 	if err != nil {
 		return fmt.Errorf("begin read: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	return fn(tx)
+	s := session{tx: tx, db: db, limit: db.limit}
+	defer s.end()
+	return fn(&s)
 }
 
 // timeFormat sorts as text in order of time.
