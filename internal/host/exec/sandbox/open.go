@@ -62,12 +62,22 @@ func (r *Runtime) openAny(ctx context.Context, spec exec.SessionSpec, root *Root
 	return s, nil
 }
 
-func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec, root *Root) (_ *session, err error) {
-	s := &session{r: r, id: spec.ID, spec: spec, root: root, user: root.user(), log: r.log.With("session", spec.ID)}
-	s.done = make(chan struct{})
+func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec, root *Root) (*session, error) {
 	if err := validate(spec); err != nil {
 		return nil, errors.Join(err, release(root))
 	}
+	if root == nil {
+		if s, err := r.takeOver(ctx, spec); s != nil || err != nil {
+			return s, err
+		}
+	}
+	return r.begin(ctx, spec, root)
+}
+
+// begin makes a session from nothing.
+func (r *Runtime) begin(ctx context.Context, spec exec.SessionSpec, root *Root) (_ *session, err error) {
+	s := &session{r: r, id: spec.ID, spec: spec, root: root, user: root.user(), log: r.log.With("session", spec.ID)}
+	s.done = make(chan struct{})
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
 	defer func() {
@@ -89,9 +99,10 @@ func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec, root *
 	fs := &rootfs{
 		base: s.slot.idBase(), ids: &r.ids, extra: r.extra, layer: p.Layer, under: p.Under, root: root, user: s.user,
 		scratch: s.scratch(), bundle: s.bundle(),
-		mounts: append([]exec.Mount{{Source: spec.Workspace, Target: spec.Workspace}}, spec.Mounts...),
+		mounts: mountsOf(spec),
 		files:  s.files(),
 	}
+	s.fs, s.layer = fs, p
 	defer fs.release()
 	if err := fs.prepare(); err != nil {
 		return nil, fmt.Errorf("prepare root file system: %w", err)
@@ -107,6 +118,14 @@ func (r *Runtime) openSession(ctx context.Context, spec exec.SessionSpec, root *
 	s.wg.Go(func() { r.firewall.watch(watch, s.log) })
 	s.wg.Go(func() { <-s.done; stop() })
 	return s, nil
+}
+
+// mountsOf lists what a session sees of the host under a name of its own.
+func mountsOf(spec exec.SessionSpec) []exec.Mount {
+	if spec.Workspace == "" {
+		return nil // a spare
+	}
+	return append([]exec.Mount{{Source: spec.Workspace, Target: spec.Workspace}}, spec.Mounts...)
 }
 
 func validate(spec exec.SessionSpec) error {
@@ -183,7 +202,7 @@ const scratchPrefix = "session-"
 func containerName(runDir, id string) string { return filepath.Base(runDir) + "-" + id }
 
 // hostname of a session: its id, which is a valid name.
-func (s *session) hostname() string { return strings.Trim(s.id, "-") }
+func (s *session) hostname() string { return strings.Trim(s.spec.ID, "-") }
 
 // files are the network files of the sandbox.
 func (s *session) files() map[string]string {
@@ -299,14 +318,10 @@ func (s *session) network() error {
 	}
 	s.forwards = forward.New(s.log)
 	return inNetwork(ns, func() error {
-		forwards := wayOut()
-		maps.Copy(forwards, s.spec.Forward) // what is asked for comes first
-		for inside, outside := range forwards {
-			l, err := net.Listen("tcp", inside)
-			if err != nil {
-				return fmt.Errorf("forward %s: %w", inside, err)
+		if s.spec.Workspace != "" { // not yet known of a spare
+			if err := s.forward(); err != nil {
+				return err
 			}
-			s.forwards.TCP(l, outside)
 		}
 		pc, err := net.ListenPacket("udp4", "127.0.0.1:53")
 		if err != nil {
@@ -320,6 +335,20 @@ func (s *session) network() error {
 		dnsTCP(s.forwards, l)
 		return nil
 	})
+}
+
+// forward begins to forward. It runs in the session's network.
+func (s *session) forward() error {
+	forwards := wayOut()
+	maps.Copy(forwards, s.spec.Forward) // what is asked for comes first
+	for inside, outside := range forwards {
+		l, err := net.Listen("tcp", inside)
+		if err != nil {
+			return fmt.Errorf("forward %s: %w", inside, err)
+		}
+		s.forwards.TCP(l, outside)
+	}
+	return nil
 }
 
 // greet waits for the agent's first word, then keeps listening to it.

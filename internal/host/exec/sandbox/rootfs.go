@@ -204,20 +204,32 @@ func (r *rootfs) binds(root string) error {
 }
 
 func (r *rootfs) bind(rootfd int, m exec.Mount) error {
+	d, err := r.detach(m)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(d.fd)
+	return r.attach(d.fd, rootfd, d.target, d.dir)
+}
+
+// detachedMount is a mount that is not in the sandbox yet.
+type detachedMount struct {
+	fd     int
+	target string
+	dir    bool
+}
+
+func (r *rootfs) detach(m exec.Mount) (detachedMount, error) {
 	attrs := uint64(unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOSUID)
 	if m.ReadOnly {
 		attrs |= unix.MOUNT_ATTR_RDONLY
 	}
-	fd, err := r.detached(m.Source, attrs)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
 	fi, err := os.Stat(m.Source)
 	if err != nil {
-		return err
+		return detachedMount{}, err
 	}
-	return r.attach(fd, rootfd, m.Target, fi.IsDir())
+	fd, err := r.detached(m.Source, attrs)
+	return detachedMount{fd, m.Target, fi.IsDir()}, err
 }
 
 // detached returns a mount of source in which what its owner owns belongs to

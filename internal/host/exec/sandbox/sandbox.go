@@ -33,8 +33,11 @@ type Runtime struct {
 	private  privateNetworks
 	extra    []int
 
-	mu   sync.Mutex
-	plan plan
+	mu    sync.Mutex
+	plan  plan
+	spare *session
+
+	unused sync.WaitGroup // spares that are being closed
 }
 
 var _ exec.Runtime = (*Runtime)(nil)
@@ -84,6 +87,11 @@ func (r *Runtime) Name() string { return "sandbox" }
 // on the machine (firewall rules, directories in /run) stays for the next
 // process; Sweep removes it.
 func (r *Runtime) Close() error {
+	var err error
+	if s := r.takeSpare(); s != nil {
+		err = s.Close()
+	}
+	r.unused.Wait()
 	r.ids.close()
-	return nil
+	return err
 }

@@ -31,12 +31,15 @@ const closeTimeout = 30 * time.Second
 // session is one open sandbox.
 type session struct {
 	r        *Runtime
-	id       string
+	id       string // what the machine holds for it is named by this
 	spec     exec.SessionSpec
 	root     *Root // nil: the host's
 	user     user
 	log      *slog.Logger
 	lock     *os.File // on the id, as long as we live
+	name     *os.File // lock on spec.ID where that is not the id
+	fs       *rootfs
+	layer    plan // that fs was made by
 	slot     slot
 	control  *net.UnixConn
 	pid      int
@@ -334,8 +337,12 @@ func (s *session) close() error {
 		errs = append(errs, os.Remove(s.lock.Name()))
 		s.lock.Close()
 	}
+	if s.name != nil {
+		errs = append(errs, os.Remove(s.name.Name()))
+		s.name.Close()
+	}
 	if err := errors.Join(errs...); err != nil {
-		return &problem.Error{Op: "close sandbox", Subject: s.id, Err: err}
+		return &problem.Error{Op: "close sandbox", Subject: s.spec.ID, Err: err}
 	}
 	return nil
 }
