@@ -39,24 +39,27 @@ type ciOptions struct {
 }
 
 // newCI makes the CI room.
-func newCI(ctx context.Context, o ciOptions) (*runs.Service, error) {
+func newCI(ctx context.Context, o ciOptions) (*runs.Service, *runs.StandbyRunner, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, fmt.Errorf("find own program: %w", err)
+		return nil, nil, fmt.Errorf("find own program: %w", err)
 	}
 	args := []string{"runner", "--data-dir", o.machine.DataDir(), "--server-listen", o.listen, "--runtime", o.runtime}
 	if o.log.Enabled(ctx, slog.LevelDebug) {
 		args = append(args, "-v")
 	}
+	standby := runs.NewStandbyRunner(runs.ProcessRunner{Program: self, Args: args}, o.log)
 	opt := runs.Options{
 		DB: o.db, Blobs: o.blobs, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes,
-		Runner: runs.ProcessRunner{Program: self, Args: args}, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
+		Runner: standby, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
 		IsJob: func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
 	}
 	if o.runtime == "sandbox" {
 		opt.Sweep = func(ctx context.Context) error { return sweep(ctx, o.machine.DataDir(), o.log) }
+		standby.Sweep = opt.Sweep
 	}
-	return runs.New(ctx, opt)
+	ci, err := runs.New(ctx, opt)
+	return ci, standby, err
 }
 
 func jobsDir(dataDir string) string { return filepath.Join(dataDir, "ci", "jobs") }

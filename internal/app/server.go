@@ -98,7 +98,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	ci, err := newCI(ctx, ciOptions{
+	ci, runners, err := newCI(ctx, ciOptions{
 		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
 		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
 	})
@@ -116,6 +116,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	rooms := []room{
 		{name: "git", run: repos.Run},
 		{name: "ci", run: ci.Run},
+		{name: "runners", run: runners.Run},
 		{name: "gitops", run: apps.Run, ready: apps.Ready},
 	}
 	mux := http.NewServeMux()

@@ -23,7 +23,7 @@ var _ Runner = ProcessRunner{}
 // Start starts the runner of the job in dir. What it prints goes to the job's
 // runner.log.
 func (p ProcessRunner) Start(dir jobdir.Dir, lock *os.File) (wait func(), err error) {
-	log, err := os.OpenFile(dir.RunnerLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := openRunnerLog(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -39,4 +39,8 @@ func (p ProcessRunner) Start(dir jobdir.Dir, lock *os.File) (wait func(), err er
 		return nil, fmt.Errorf("%s: %w", p.Program, err)
 	}
 	return func() { _ = cmd.Wait() }, nil // how it ended is in the journal
+}
+
+func openRunnerLog(dir jobdir.Dir) (*os.File, error) {
+	return os.OpenFile(dir.RunnerLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -48,19 +49,28 @@ func TestMain(m *testing.M) {
 }
 
 func beRunner(args []string) error {
-	var dir string
+	var dir jobdir.Dir
+	var lock *os.File
+	var err error
 	for i, a := range args {
-		if a == "--job-dir" {
-			dir = args[i+1]
+		switch a {
+		case "--job-dir":
+			dir = jobdir.Dir(args[i+1])
+			lock, err = runner.HoldLock(3)
+		case "--standby-fd":
+			dir, lock, err = runner.Await(context.Background(), 3)
 		}
 	}
-	lock, err := runner.HoldLock(3)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	return runner.Run(context.Background(), runner.Options{
-		Dir: jobdir.Dir(dir), Lock: lock, Runtime: process.New(log), Actions: actions.New(nil), Log: log,
+		Dir: dir, Lock: lock, Runtime: process.New(log), Actions: actions.New(nil), Log: log,
 	})
 }
 

@@ -123,12 +123,11 @@ func TestSpare(t *testing.T) {
 	if _, err := r.Open(t.Context(), hostexec.SessionSpec{ID: "from-spare", Workspace: workspace}); !errors.Is(err, problem.ErrExists) {
 		t.Errorf("a second one of that name from a spare: %v", err)
 	}
-	named := *s
-	named.id = s.spec.ID
+	named := &session{r: r, id: s.spec.ID} // what is under the session's own name
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	for _, s := range []*session{s, &named} {
+	for _, s := range []*session{s, named} {
 		if left := traces(t, r, s); len(left) > 0 {
 			t.Errorf("left behind of %s: %v", s.id, left)
 		}
