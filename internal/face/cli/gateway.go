@@ -40,6 +40,8 @@ the server or the API server is away. It logs JSON to standard error.`,
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "`file` that says where the cluster is; may appear later (default: that of the embedded node)")
 	f.StringVar(&o.Domain, "domain", "localhost", "`name` below which Services answer: <service>.<domain>")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long requests under way may go on when interrupted")
+	f.BoolVar(&o.TakeOver, "take-over", false, "take the port from the gateway that runs with the same data directory, without losing a request; it then ends")
+	f.DurationVar(&o.HandOverDrain, "hand-over-drain", 5*time.Minute, "how long connections may go on after another gateway took over")
 	f.DurationVar(&o.Proxy.Hold, "hold", 2*time.Second, "how long a request waits for a Service without ready Pods; negative: not at all")
 	f.IntVar(&o.MaxConnections, "max-connections", 10000, "`number` of connections served at once; more wait")
 	return c

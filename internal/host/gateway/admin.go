@@ -24,11 +24,15 @@ import (
 //	GET /readyz     200 when requests are routed by a table, else 503
 //	GET /v1/routes  the table, with what was not taken and why
 //	GET /debug/pprof/
+//	POST /v1/handover  see handOverPath
 type admin struct {
-	ln    net.Listener
-	proxy *proxy.Proxy
-	state *state
+	ln         *net.UnixListener
+	proxy      *proxy.Proxy
+	state      *state
+	successors chan successor
 }
+
+const adminSocket = "admin.sock"
 
 func newAdmin(socket string, p *proxy.Proxy, st *state) (*admin, error) {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -43,8 +47,11 @@ func newAdmin(socket string, p *proxy.Proxy, st *state) (*admin, error) {
 		ln.Close()
 		return nil, fmt.Errorf("protect admin socket: %w", err)
 	}
-	return &admin{ln: ln, proxy: p, state: st}, nil
+	return &admin{ln: ln.(*net.UnixListener), proxy: p, state: st, successors: make(chan successor)}, nil
 }
+
+// handedOver leaves the socket's name to the successor's socket.
+func (a *admin) handedOver() { a.ln.SetUnlinkOnClose(false) }
 
 func (a *admin) run(ctx context.Context) error {
 	mux := http.NewServeMux()
@@ -58,6 +65,7 @@ func (a *admin) run(ctx context.Context) error {
 		answer(w, http.StatusServiceUnavailable, map[string]any{"waitingFor": []string{cmp.Or(st.Watch.Reason, "the API server")}})
 	})
 	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.proxy.Table()) })
+	mux.HandleFunc("POST "+handOverPath, func(w http.ResponseWriter, _ *http.Request) { a.handOver(ctx, w) })
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

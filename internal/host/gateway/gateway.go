@@ -12,10 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,6 +37,12 @@ type Options struct {
 	// Drain is how long requests may go on after the context ended. Default
 	// 20 s.
 	Drain time.Duration
+	// TakeOver lets the gateway take the port from one that runs with the same
+	// Dir; else it is an error that there is one.
+	TakeOver bool
+	// HandOverDrain is how long connections may go on after another gateway
+	// took over. Default 5 min.
+	HandOverDrain time.Duration
 	// Ready is called once with the address when requests are accepted.
 	Ready func(net.Addr)
 	Proxy proxy.Options
@@ -51,40 +55,53 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// Run serves until ctx ends and the requests under way are answered.
+// Run serves until ctx ends, or until another gateway takes over, and the
+// requests under way are answered.
 func Run(ctx context.Context, o Options) error {
 	o = withDefaults(o)
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("create gateway directory: %w", err)
 	}
-	lock, err := lockDir(o.Dir)
+	lock, ln, in, err := begin(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	ln, err := listen(ctx, o.Listen, o.MaxConnections)
-	if err != nil {
-		return err
-	}
 	defer ln.Close()
+	if in != nil {
+		defer in.conn.Close()
+	}
 
 	p := proxy.New(o.Proxy)
 	defer p.Close()
 	st := newState(time.Now(), ln.Addr())
 	file := filepath.Join(o.Dir, "routes.json")
-	switch t, at, err := loadTable(file, o.Domain); {
-	case err == nil:
-		p.Use(t)
-		st.loaded(at)
-		o.Log.Info("serving the last known routes", "hosts", len(t.HostNames()), "saved", at)
-	case !errors.Is(err, fs.ErrNotExist):
+	switch t, at, source, err := loadFirst(in, file, o.Domain); {
+	case err != nil:
 		o.Log.Warn("the saved routes cannot be used", "file", file, "err", err)
+	case t != nil:
+		p.Use(t)
+		st.table(source, at)
+		o.Log.Info("serving the last known routes", "hosts", len(t.HostNames()), "source", source, "saved", at)
 	}
-	admin, err := newAdmin(filepath.Join(o.Dir, "admin.sock"), p, st)
+	srv := newServing(o, limit(ln, o.MaxConnections), p)
+	srv.start()
+	defer in.leave(o.Drain + handOverStep)
+	if in != nil {
+		if err := in.confirm(); err != nil {
+			// It goes on serving, so what we have accepted is all there is.
+			srv.leave()
+			srv.drain(ctx)
+			return err
+		}
+		o.Log.Info("took over from the running gateway")
+	}
+	admin, err := newAdmin(filepath.Join(o.Dir, adminSocket), p, st)
 	if err != nil {
+		srv.leave()
+		srv.drain(ctx)
 		return err
 	}
-
 	w := &watcher{
 		kubeconfig: o.Kubeconfig,
 		domain:     o.Domain,
@@ -94,14 +111,55 @@ func Run(ctx context.Context, o Options) error {
 		file:       file,
 		status:     ingressStatus(o.Domain, ln.Addr()),
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.run(gctx) })
-	g.Go(func() error { return admin.run(gctx) })
-	g.Go(func() error { return serve(gctx, o, ln, p) })
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	var workers errgroup.Group
+	failed := make(chan error, 1)
+	workers.Go(func() error { w.run(work); return nil })
+	workers.Go(func() error { return tell(failed, admin.run(work)) })
 	if o.Ready != nil {
 		o.Ready(ln.Addr())
 	}
-	return g.Wait()
+	for {
+		select {
+		case next := <-admin.successors:
+			if err := offer(ctx, next.conn, next.r, ln, lock, p.Table()); err != nil {
+				o.Log.Warn("the port was not handed over", "err", err)
+				next.conn.Close()
+				continue
+			}
+			admin.handedOver()
+			srv.leave()
+			stop()
+			err := errors.Join(workers.Wait(), lock.Close()) // it is the successor's, also should that die
+			o.Log.Info("handed over", "connections", srv.conns.Load(), "atMost", o.HandOverDrain.String())
+			return errors.Join(err, srv.handOver(ctx, next, in.alone))
+		case err := <-srv.ended:
+			stop()
+			return errors.Join(srv.failure(err), workers.Wait())
+		case err := <-failed:
+			if ctx.Err() == nil {
+				stop()
+				srv.leave()
+				srv.drain(ctx)
+				return errors.Join(err, workers.Wait())
+			}
+		case <-ctx.Done():
+			in.hurry()
+			err := workers.Wait()
+			srv.leave()
+			srv.drain(ctx)
+			return err
+		}
+	}
+}
+
+// tell passes on an error that ends the gateway.
+func tell(c chan<- error, err error) error {
+	if err != nil {
+		c <- err
+	}
+	return err
 }
 
 func withDefaults(o Options) Options {
@@ -117,6 +175,9 @@ func withDefaults(o Options) Options {
 	if o.Drain == 0 {
 		o.Drain = 20 * time.Second
 	}
+	if o.HandOverDrain == 0 {
+		o.HandOverDrain = 5 * time.Minute
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -124,55 +185,6 @@ func withDefaults(o Options) Options {
 		o.Proxy.Log = o.Log
 	}
 	return o
-}
-
-// serve answers requests until ctx ends, then drains.
-func serve(ctx context.Context, o Options, ln net.Listener, p *proxy.Proxy) error {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	srv := &http.Server{
-		Handler:           p,
-		Protocols:         protocols,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 250, SendPingTimeout: time.Minute, PingTimeout: 15 * time.Second, WriteByteTimeout: time.Minute},
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve the gateway: %w", err)
-	case <-ctx.Done():
-	}
-	o.Log.Info("draining", "inFlight", p.Stats().InFlight, "atMost", o.Drain.String())
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Drain)
-	defer cancel()
-	err := srv.Shutdown(drain)
-	<-failed
-	waitUpgraded(drain, p)
-	p.Close()
-	if err != nil {
-		srv.Close()
-		o.Log.Warn("requests were cut off at the end of the drain", "inFlight", p.Stats().InFlight)
-	}
-	return nil
-}
-
-// waitUpgraded waits for connections that net/http no longer knows: those that
-// switched protocols.
-func waitUpgraded(ctx context.Context, p *proxy.Proxy) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for p.Stats().Upgraded > 0 {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 var errTaken = fmt.Errorf("%w: another gateway uses this directory", problem.ErrExists)

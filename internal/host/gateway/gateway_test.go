@@ -28,6 +28,7 @@ type running struct {
 	addr string
 	dir  string
 	stop func() error // ends it and returns what Run returned
+	wait func() error // returns what Run returned once it has ended by itself
 }
 
 func startGateway(t *testing.T, o Options) *running {
@@ -45,8 +46,7 @@ func startGateway(t *testing.T, o Options) *running {
 	go func() { done <- Run(ctx, o) }()
 	r := &running{dir: o.Dir}
 	ended := false
-	r.stop = func() error {
-		cancel()
+	r.wait = func() error {
 		if ended {
 			return nil
 		}
@@ -54,9 +54,13 @@ func startGateway(t *testing.T, o Options) *running {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(30 * time.Second):
+		case <-time.After(60 * time.Second):
 			return errors.New("the gateway did not stop")
 		}
+	}
+	r.stop = func() error {
+		cancel()
+		return r.wait()
 	}
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // listen opens the gateway's port.
-func listen(ctx context.Context, addr string, maxConnections int) (net.Listener, error) {
+func listen(ctx context.Context, addr string) (*net.TCPListener, error) {
 	const op = "listen on"
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	switch {
@@ -32,7 +32,12 @@ func listen(ctx context.Context, addr string, maxConnections int) (net.Listener,
 	default:
 		return nil, &problem.Error{Op: op, Subject: addr, Err: err, Hint: "--listen takes host:port, as in 127.0.0.1:7070"}
 	}
-	return &limited{Listener: ln, slots: make(chan struct{}, maxConnections), closed: make(chan struct{})}, nil
+	return ln.(*net.TCPListener), nil
+}
+
+// limit lets ln accept so many connections at a time.
+func limit(ln net.Listener, connections int) *limited {
+	return &limited{Listener: ln, slots: make(chan struct{}, connections), closed: make(chan struct{})}
 }
 
 // limited accepts a connection only when there is a slot for it.

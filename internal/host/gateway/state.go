@@ -12,7 +12,7 @@ type state struct {
 	addr    net.Addr
 
 	mu     sync.Mutex
-	source string // none, disk, live
+	source string // none, disk, predecessor, live
 	tabled time.Time
 	watch  string // waiting, syncing, live, lost
 	since  time.Time
@@ -22,8 +22,6 @@ type state struct {
 func newState(now time.Time, addr net.Addr) *state {
 	return &state{started: now, addr: addr, source: "none", watch: "waiting", since: now}
 }
-
-func (s *state) loaded(at time.Time) { s.table("disk", at) }
 
 func (s *state) table(source string, at time.Time) {
 	s.mu.Lock()
@@ -59,7 +57,7 @@ type Status struct {
 
 // TableStatus says where the current routes are from.
 type TableStatus struct {
-	Source   string    `json:"source"` // none, disk, live
+	Source   string    `json:"source"` // none, disk, predecessor, live
 	At       time.Time `json:"at,omitzero"`
 	Hosts    int       `json:"hosts"`
 	Backends int       `json:"backends"`

@@ -44,7 +44,7 @@ type watcher struct {
 
 // run watches until ctx ends. Each kubeconfig gets a session of its own; the
 // table of the last one is used until the next one has a complete picture.
-func (w *watcher) run(ctx context.Context) error {
+func (w *watcher) run(ctx context.Context) {
 	w.noticed = map[route.Notice]struct{}{}
 	for ctx.Err() == nil {
 		id, err := fileID(w.kubeconfig)
@@ -66,7 +66,6 @@ func (w *watcher) run(ctx context.Context) error {
 			sleep(ctx, kubeconfigPoll)
 		}
 	}
-	return nil
 }
 
 // session watches with the kubeconfig as it is now, until it changes.

@@ -84,7 +84,7 @@ func (m *Machine) specs(s Settings) ([]process.Spec, error) {
 	env := cleanEnv(os.Environ())
 	return []process.Spec{
 		{Name: Node, Env: env, Args: []string{node, "run", "--data-dir", m.NodeDir()}},
-		{Name: Gateway, Env: env, Args: []string{self, "gateway", "--data-dir", m.dataDir, "--listen", s.GatewayListen, "--kubeconfig", m.Kubeconfig()}},
+		{Name: Gateway, Env: env, TakesOver: true, Args: []string{self, "gateway", "--take-over", "--data-dir", m.dataDir, "--listen", s.GatewayListen, "--kubeconfig", m.Kubeconfig()}},
 		{Name: Server, Env: env, Args: []string{self, "server", "--data-dir", m.dataDir, "--listen", s.Listen, "--kubeconfig", m.Kubeconfig()}},
 	}, nil
 }

@@ -20,6 +20,10 @@ type Spec struct {
 	Name string   // names the record and the log: [a-z-]+
 	Args []string // absolute program and arguments
 	Env  []string // the whole environment
+	// TakesOver says that the program, started where one runs already, takes
+	// the work over from it, which then ends. So a running one of another
+	// version, or with other arguments, is replaced instead of adopted.
+	TakesOver bool
 }
 
 // Process is a running process with a record.

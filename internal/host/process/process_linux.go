@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -98,6 +99,20 @@ func (p *Process) Alive() bool {
 	}
 	b, err := born(p.PID)
 	return err == nil && b == p.Born
+}
+
+// outdated says whether p is not what spec would start: another program, also
+// another file under the same name, or other arguments.
+func outdated(p *Process, spec Spec) bool {
+	if !slices.Equal(p.Args, spec.Args) {
+		return true
+	}
+	have, err := os.Stat(fmt.Sprintf("/proc/%d/exe", p.PID))
+	if err != nil {
+		return false // it has just ended, or cannot be looked at: it is taken as it is
+	}
+	want, err := os.Stat(spec.Args[0])
+	return err == nil && !os.SameFile(have, want)
 }
 
 // Wait waits until the process has ended or ctx is done.

@@ -168,6 +168,99 @@ func TestSuperviseRestartsAndAdopts(t *testing.T) {
 	p.Stop(t.Context(), time.Second)
 }
 
+// TestSuperviseReplaces starts the newer program beside the running one, which
+// stays known when that does not work.
+func TestSuperviseReplaces(t *testing.T) {
+	dir := t.TempDir()
+	old, err := Start(dir, Spec{Name: "svc", Args: []string{"/bin/sleep", "600"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Stop(context.WithoutCancel(t.Context()), time.Second)
+	run := func(spec Spec) *Process {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		c := make(chan *Process, 1)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = Supervise(ctx, dir, spec, slog.New(slog.DiscardHandler), func(p *Process) {
+				select {
+				case c <- p:
+				default:
+				}
+			})
+		}()
+		p := <-c
+		if spec.Args[0] == "/bin/false" {
+			for { // until it has ended and the old one is recorded again
+				if have, ok := Find(dir, "svc"); ok && have.PID == old.PID {
+					break
+				}
+				if ctx.Err() != nil {
+					t.Error("the running process is not recorded any more")
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}
+		cancel()
+		<-done
+		return p
+	}
+	if p := run(Spec{Name: "svc", Args: []string{"/bin/sleep", "601"}}); p.PID != old.PID {
+		t.Errorf("a process that cannot be taken over was replaced by %d", p.PID)
+	}
+	if p := run(Spec{Name: "svc", Args: []string{"/bin/sleep", "600"}, TakesOver: true}); p.PID != old.PID {
+		t.Errorf("a process that is what is wanted was replaced by %d", p.PID)
+	}
+	if p := run(Spec{Name: "svc", Args: []string{"/bin/false"}, TakesOver: true}); p.PID == old.PID {
+		t.Error("a process with other arguments was adopted")
+	}
+	p := run(Spec{Name: "svc", Args: []string{"/bin/sleep", "601"}, TakesOver: true})
+	defer p.Stop(context.WithoutCancel(t.Context()), time.Second)
+	if have, ok := Find(dir, "svc"); p.PID == old.PID || !ok || have.PID != p.PID || !old.Alive() {
+		t.Errorf("replaced by %d, recorded %+v, the old one lives: %v", p.PID, have, old.Alive())
+	}
+	// The same name, another file.
+	program := filepath.Join(dir, "sleep")
+	copyProgram := func() {
+		t.Helper()
+		b, err := os.ReadFile("/bin/sleep")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(program+".new", b, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(program+".new", program); err != nil {
+			t.Fatal(err)
+		}
+	}
+	copyProgram()
+	spec := Spec{Name: "other", Args: []string{program, "600"}, TakesOver: true}
+	running, err := Start(dir, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.Stop(context.WithoutCancel(t.Context()), time.Second)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) { // the launcher becomes it
+		if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", running.PID)); exe == program {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it did not start")
+		}
+	}
+	if outdated(running, spec) {
+		t.Error("outdated at once")
+	}
+	copyProgram()
+	if !outdated(running, spec) {
+		t.Error("an upgrade of the file is not seen")
+	}
+}
+
 func TestNextDelay(t *testing.T) {
 	for _, tc := range []struct{ delay, ran, want time.Duration }{
 		{0, 0, firstDelay},

@@ -19,6 +19,10 @@ func Start(string, Spec) (*Process, error) { return nil, errUnsupported }
 // Alive is false here.
 func (p *Process) Alive() bool { return false }
 
+func outdated(*Process, Spec) bool { return false }
+
+func (p *Process) record(string) error { return errUnsupported }
+
 // Wait returns at once here.
 func (p *Process) Wait(context.Context) error { return nil }
 

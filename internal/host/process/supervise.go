@@ -33,15 +33,21 @@ func Supervise(ctx context.Context, runDir string, spec Spec, log *slog.Logger, 
 	for {
 		p, running := Find(runDir, spec.Name)
 		began := time.Now()
+		var replaced *Process
+		if running && spec.TakesOver && outdated(p, spec) {
+			log.Info("replacing what runs", "pid", p.PID)
+			running, replaced = false, p
+		}
 		if running {
 			log.Info("adopted", "pid", p.PID)
 		} else {
-			var err error
-			if p, err = Start(runDir, spec); err != nil {
+			started, err := Start(runDir, spec)
+			if err != nil {
 				log.Warn("start failed", "error", err)
 			} else {
-				log.Info("started", "pid", p.PID)
+				log.Info("started", "pid", started.PID)
 			}
+			p = started
 		}
 		if p != nil {
 			if changed != nil {
@@ -51,6 +57,13 @@ func Supervise(ctx context.Context, runDir string, spec Spec, log *slog.Logger, 
 				return nil //nolint:nilerr // only ctx ends the wait; the process stays
 			}
 			log.Warn("ended", "pid", p.PID, "after", time.Since(began).Round(time.Millisecond))
+			if replaced != nil && replaced.Alive() {
+				// It may not have been able to take over: what serves must be
+				// known.
+				if err := replaced.record(runDir); err != nil {
+					log.Warn("what runs is not recorded", "pid", replaced.PID, "error", err)
+				}
+			}
 		}
 		delay = nextDelay(delay, time.Since(began))
 		select {
