@@ -22,6 +22,10 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) 
 	var in *body
 	if r.Body != nil && r.ContentLength != 0 {
 		in = &body{src: r.Body, rc: http.NewResponseController(w), idle: p.opts.IdleBody}
+		// An endpoint may answer before it has read everything. Without this
+		// net/http would throw away what is left of the request, while it is
+		// being sent on.
+		_ = in.rc.EnableFullDuplex() // of HTTP/2 it is true anyway
 		defer in.detach()
 		out.Body = in
 	} else {
