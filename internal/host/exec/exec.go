@@ -9,6 +9,7 @@
 package exec
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -47,6 +48,9 @@ type SessionSpec struct {
 	// registry, "oci:DIR[:NAME]" or "docker-archive:FILE[:NAME]". Runtimes
 	// without images refuse it.
 	Image string
+	// ImageCredentials are for the registry that Image names, instead of those
+	// that this machine has for it.
+	ImageCredentials *Credentials
 	// Network is a private network: the sessions of this process that name the
 	// same one reach each other on all ports, by their addresses and Names,
 	// and nobody else does. It exists as long as one of its sessions. Runtimes
@@ -55,6 +59,9 @@ type SessionSpec struct {
 	// Names are what the others on Network call this session.
 	Names []string
 }
+
+// Credentials for a registry.
+type Credentials struct{ Username, Password string }
 
 // Mount makes the host path Source visible at Target.
 type Mount struct {
@@ -116,6 +123,15 @@ type ImageConfig struct {
 	Health     *HealthCheck
 	StopSignal string
 	Labels     map[string]string
+}
+
+// Command is the image's own, with other arguments if there are any: a service
+// that is started as the image means it.
+func (c ImageConfig) Command(args ...string) Command {
+	if len(args) == 0 {
+		args = c.Cmd
+	}
+	return Command{Args: append(append([]string(nil), c.Entrypoint...), args...), Dir: cmp.Or(c.WorkingDir, "/")}
 }
 
 // HealthCheck is a command that tells, by its exit code, whether a service is

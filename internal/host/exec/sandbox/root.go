@@ -33,6 +33,9 @@ type Root struct {
 	// Env is the environment of a fresh login, to which the machine's proxy
 	// settings are added.
 	Env []string
+	// WorkDir is a directory that is made, and belongs to the user, if it is
+	// not there.
+	WorkDir string
 	// Release is called, if it is set, when the session no longer uses the
 	// layers, or was not opened after all.
 	Release func() error
@@ -127,25 +130,28 @@ func (r *rootfs) furnish(root string) error {
 		return err
 	}
 	defer unix.Close(rootfd)
-	for _, p := range []string{"/tmp", "/proc", "/sys", "/dev"} {
+	want := []Dir{{Path: "/tmp", Mode: 0o777 | fs.ModeSticky}, {Path: "/proc", Mode: 0o555}, {Path: "/sys", Mode: 0o555}, {Path: "/dev", Mode: 0o755}}
+	if r.root.WorkDir != "" {
+		want = append(want, Dir{Path: filepath.Clean("/" + r.root.WorkDir), Mode: 0o755, UID: r.user.uid, GID: r.user.gid})
+	}
+	for _, d := range want {
 		how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
-		fd, err := unix.Openat2(rootfd, p, &how)
+		fd, err := unix.Openat2(rootfd, d.Path, &how)
 		if err == nil {
 			unix.Close(fd)
 			continue
 		}
 		if !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("look at %s: %w", p, err)
+			return fmt.Errorf("look at %s: %w", d.Path, err)
 		}
-		if fd, err = r.target(rootfd, p, true); err != nil {
+		if fd, err = r.target(rootfd, d.Path, true); err != nil {
 			return err
 		}
-		if p == "/tmp" {
-			err = os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o777|fs.ModeSticky)
-		}
+		name := fmt.Sprintf("/proc/self/fd/%d", fd)
+		err = errors.Join(os.Chown(name, r.base+d.UID, r.base+d.GID), os.Chmod(name, d.Mode))
 		unix.Close(fd)
 		if err != nil {
-			return err
+			return fmt.Errorf("make %s: %w", d.Path, err)
 		}
 	}
 	return nil
