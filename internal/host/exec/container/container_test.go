@@ -5,8 +5,10 @@ package container_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
 	"github.com/penstock-dev/penstock/internal/host/exec/container"
@@ -53,6 +55,13 @@ func newRuntimes(t *testing.T, change ...func(*sandbox.Options)) (*container.Run
 		t.Fatal(err)
 	}
 	r, err := container.New(boxes, store, imagetest.Layout(t, img))
+	if info, ok := debug.ReadBuildInfo(); ok && err != nil {
+		for _, s := range info.Settings {
+			if s.Key == "CGO_ENABLED" && s.Value == "1" {
+				t.Skipf("this test was built with cgo: %v", err)
+			}
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +74,11 @@ func TestConformance(t *testing.T) {
 }
 
 func TestIsolation(t *testing.T) {
-	r, _ := newRuntimes(t)
+	r, _ := newRuntimes(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{exectest.Denied} })
 	exectest.Isolated(t, r)
+}
+
+func TestSecrets(t *testing.T) {
+	r, _ := newRuntimes(t)
+	exectest.Secrets(t, r)
 }

@@ -25,9 +25,9 @@ func ask(t *testing.T, s exec.Session, host, port string) (string, bool) {
 	return out, code == 0 && out != ""
 }
 
-// privateNetwork is what the services of a job need: server and client may be
+// PrivateNetwork is what the services of a job need: server and client may be
 // of different runtimes.
-func privateNetwork(t *testing.T, server, client exec.Runtime) {
+func PrivateNetwork(t *testing.T, server, client exec.Runtime) {
 	name := ID()
 	db := Networked(t, Open(t, server, on(name, "db", "database.test")))
 	job := Networked(t, Open(t, client, on(name, "job")))

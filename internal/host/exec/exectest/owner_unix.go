@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-func owner(t *testing.T, path string) string {
+// Owner is who a file belongs to.
+func Owner(t *testing.T, path string) string {
 	t.Helper()
 	fi, err := os.Lstat(path)
 	if err != nil {

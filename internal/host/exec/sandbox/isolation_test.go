@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,46 +108,6 @@ func TestHostIsHidden(t *testing.T) {
 	}
 	if out := Must(t, s, "ls /run"); out != "lock\npenstock\n" {
 		t.Errorf("/run holds %q", out)
-	}
-}
-
-func TestPrivileges(t *testing.T) {
-	r := newRuntime(t)
-	s := Open(t, r)
-	for name, script := range map[string]string{
-		"mount":             "mount -t tmpfs none /mnt",
-		"unmount":           "umount /run/penstock/agent || umount /proc || umount -l /",
-		"remount":           "mount -o remount,rw /sys",
-		"user namespace":    "unshare --user --map-root-user true",
-		"network namespace": "unshare --net true",
-		"block device":      "mknod /tmp/disk b 254 0",
-		"kernel log":        "dmesg",
-		"set the clock":     "date -s 2001-01-01",
-		"host name":         "hostname other",
-		"load a module":     "modprobe dummy",
-		"sysrq":             "echo b > /proc/sysrq-trigger",
-		"kernel parameter":  "echo 1 > /proc/sys/kernel/panic || echo 1 > /proc/sys/vm/drop_caches || echo x > /proc/sys/kernel/core_pattern",
-		"user namespaces":   "echo 100 > /proc/sys/user/max_user_namespaces",
-		"control groups":    "mkdir /sys/fs/cgroup/x",
-		"agent's files":     "readlink /proc/1/fd/* || ls /proc/1/root/ || cat /proc/1/environ || readlink /proc/1/exe",
-		"agent's life":      "for s in STOP KILL TERM INT HUP QUIT USR1 ALRM SEGV ABRT TSTP; do kill -$s 1; done; sleep 0.2; false",
-		"firewall":          "iptables -F || iptables -P OUTPUT DROP",
-		"address":           "ip address add 10.216.0.77/32 dev eth0",
-		"disks":             "ls /dev | grep -E '^(vd|sd|nvme|dm-|loop|mapper|kvm|mem|kmsg|fuse)'",
-		"physical memory":   "head -c 1 /proc/kcore | grep .",
-		"write the agent":   "echo x >> /run/penstock/agent",
-		"agent again":       "/run/penstock/agent",
-	} {
-		out, code := Sh(t, s, "("+script+") 2>/dev/null")
-		if code == 0 {
-			t.Errorf("%s: allowed\n%s", name, out)
-		}
-	}
-	if out := Must(t, s, "echo still here"); out != "still here\n" {
-		t.Errorf("afterwards: %q", out)
-	}
-	if out := Must(t, s, "cat /proc/self/uid_map"); strings.Fields(out)[1] == "0" {
-		t.Errorf("root inside is root outside: %s", out)
 	}
 }
 
@@ -278,41 +237,4 @@ func TestMountBelowRoot(t *testing.T) {
 	if data, err := os.ReadFile(point + "/tool"); err != nil || string(data) != "public" {
 		t.Errorf("the host's file is %q, %v", data, err)
 	}
-}
-
-func TestLimits(t *testing.T) {
-	r := newRuntime(t)
-	t.Run("memory", func(t *testing.T) {
-		s := Open(t, r, func(spec *exec.SessionSpec) { spec.Limits.MemoryBytes = 96 << 20 })
-		if _, code := Sh(t, s, "head -c 400000000 /dev/zero | tail >/dev/null; exit $?"); code != 137 {
-			t.Errorf("exit code %d, want 137", code)
-		}
-		if out := Must(t, s, "echo alive"); out != "alive\n" {
-			t.Error("the session did not survive")
-		}
-	})
-	t.Run("processes", func(t *testing.T) {
-		s := Open(t, r, func(spec *exec.SessionSpec) { spec.Limits.Processes = 32 })
-		start := time.Now()
-		// A fork bomb: every process makes two more.
-		Sh(t, s, `timeout 3 sh -c 'b() { b | b & }; b; sleep 1' >/dev/null 2>&1`)
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(start); took > 30*time.Second {
-			t.Errorf("the bomb took %v", took)
-		}
-	})
-	t.Run("cpu", func(t *testing.T) {
-		s := Open(t, r, func(spec *exec.SessionSpec) { spec.Limits.CPUs = 0.25 })
-		out := Must(t, s, "timeout 2 sh -c 'while :; do :; done'; bash -c 'times' >/dev/null; cat /proc/self/stat >/dev/null; bash -c 'timeout 2 bash -c \"while :; do :; done\"; times' | tail -1")
-		var user, system float64
-		f := strings.Fields(strings.NewReplacer("m", " ", "s", " ").Replace(out))
-		if _, err := fmt.Sscan(f[1]+" "+f[3], &user, &system); err != nil {
-			t.Fatalf("%q: %v", out, err)
-		}
-		if user+system > 0.9 { // a quarter of two seconds, and some slack
-			t.Errorf("two seconds of a quarter of a CPU took %.2f s", user+system)
-		}
-	})
 }

@@ -7,95 +7,17 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"os"
 	osexec "os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock-dev/penstock/internal/host/exec"
 	. "github.com/penstock-dev/penstock/internal/host/exec/exectest"
-	"github.com/penstock-dev/penstock/internal/host/exec/sandbox"
 )
-
-// Addresses of another machine, in networks that are set aside for benchmarks
-// and for links (where clouds have their metadata service). They differ between
-// test processes that run side by side.
-var (
-	third       = os.Getpid() % 250
-	hostSide    = fmt.Sprintf("198.18.%d.1", third)
-	allowedAddr = fmt.Sprintf("198.18.%d.2", third)
-	deniedAddr  = fmt.Sprintf("198.19.%d.2", third)
-	metadata    = fmt.Sprintf("169.254.%d.254", third)
-)
-
-// otherMachine makes a network namespace that stands for another machine: it
-// answers on TCP port 8000 with the address that asked. It returns its UDP port 8000.
-func otherMachine(t *testing.T) (udp net.PacketConn) {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	host, err := netns.Get()
-	must(err)
-	defer host.Close()
-	other, err := netns.New() // and we are in it
-	must(err)
-	l, err := net.Listen("tcp", ":8000")
-	udp, udpErr := net.ListenPacket("udp4", ":8000")
-	backErr := netns.Set(host)
-	must(err)
-	must(udpErr)
-	must(backErr)
-	srv := &http.Server{
-		ReadHeaderTimeout: 5 * time.Second,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			h, _, _ := net.SplitHostPort(r.RemoteAddr)
-			io.WriteString(w, h)
-		}),
-	}
-	go srv.Serve(l)
-	t.Cleanup(func() { srv.Close(); udp.Close(); other.Close() })
-
-	name := fmt.Sprintf("xt%d", os.Getpid()%100000)
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
-	must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(other)}))
-	link, err := netlink.LinkByName(name)
-	must(err)
-	t.Cleanup(func() { netlink.LinkDel(link) })
-	addr := func(s string) *netlink.Addr {
-		a, err := netlink.ParseAddr(s)
-		must(err)
-		return a
-	}
-	must(netlink.AddrAdd(link, addr(hostSide+"/24")))
-	must(netlink.LinkSetUp(link))
-	h, err := netlink.NewHandleAt(other, unix.NETLINK_ROUTE)
-	must(err)
-	defer h.Close()
-	eth, err := h.LinkByName("eth0")
-	must(err)
-	must(h.LinkSetUp(eth))
-	must(h.AddrAdd(eth, addr(allowedAddr+"/24")))
-	for _, a := range []string{deniedAddr, metadata} {
-		must(h.AddrAdd(eth, addr(a+"/32")))
-		must(netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: &net.IPNet{IP: net.ParseIP(a).To4(), Mask: net.CIDRMask(32, 32)}, Gw: net.ParseIP(allowedAddr)}))
-	}
-	return udp
-}
 
 // get fetches a page with nothing but a shell: the address, or a failure.
 func get(t *testing.T, s exec.Session, hostport string) (string, bool) {
@@ -110,8 +32,9 @@ func get(t *testing.T, s exec.Session, hostport string) (string, bool) {
 }
 
 func TestNetwork(t *testing.T) {
-	r := newRuntime(t, func(o *sandbox.Options) { o.Deny = []netip.Prefix{netip.MustParsePrefix("198.19.0.0/16")} })
-	udp := otherMachine(t)
+	r := newRuntime(t, denying)
+	other := OtherMachine(t)
+	udp, hostSide, allowedAddr, deniedAddr, metadata := other.UDP, other.Host, other.Allowed, other.Denied, other.Metadata
 
 	// A service of the host, on all its addresses.
 	l, err := net.Listen("tcp", "0.0.0.0:0")

@@ -5,6 +5,7 @@ package sandbox_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -49,4 +50,9 @@ func newRuntime(t *testing.T, change ...func(*sandbox.Options)) *sandbox.Runtime
 
 func TestConformance(t *testing.T) { exectest.Run(t, newRuntime(t)) }
 
-func TestIsolation(t *testing.T) { exectest.Isolated(t, newRuntime(t)) }
+func TestIsolation(t *testing.T) { exectest.Isolated(t, newRuntime(t, denying)) }
+
+func TestSecrets(t *testing.T) { exectest.Secrets(t, newRuntime(t)) }
+
+// denying makes the runtime refuse what the tests' other machine has for that.
+func denying(o *sandbox.Options) { o.Deny = []netip.Prefix{exectest.Denied} }
