@@ -73,7 +73,9 @@ func TestConformanceOfSpares(t *testing.T) {
 }
 
 func TestIsolationOfSpares(t *testing.T) {
-	exectest.Isolated(t, warmed{t, warm(t)})
+	r := warm(t)
+	r.firewall.own.Deny = append(r.firewall.own.Deny, exectest.Denied)
+	exectest.Isolated(t, warmed{t, r})
 }
 
 // openWarm opens a session from a spare; private files of the machine that
