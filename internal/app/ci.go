@@ -144,8 +144,8 @@ func (s ciSource) ChangedPaths(ctx context.Context, repo, before, after string) 
 // ciTokens issues the tokens of jobs.
 type ciTokens struct{ keeper *identity.Keeper }
 
-func (t ciTokens) IssueJob(ctx context.Context, run int64, job string, read, write []string, life time.Duration) (string, error) {
-	return t.keeper.Issue(ctx, identity.Job{Run: run, Job: job}, identity.Scope{Read: read, Write: write}, life)
+func (t ciTokens) IssueJob(ctx context.Context, run int64, job string, scope runs.Scope, life time.Duration) (string, error) {
+	return t.keeper.Issue(ctx, identity.Job{Run: run, Job: job}, identity.Scope(scope), life)
 }
 
 func (t ciTokens) RevokeJob(ctx context.Context, run int64, job string) error {

@@ -47,6 +47,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 	}
 	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
 	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
+	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
 	return c
 }
@@ -56,6 +57,7 @@ type serverOptions struct {
 	listen     string
 	kubeconfig string
 	runtime    string
+	mirrors    []string
 }
 
 // serve runs the server until ctx is done.
@@ -98,6 +100,14 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	mirrors, err := parseMirrors(o.mirrors)
+	if err != nil {
+		return err
+	}
+	images, err := newImages(dir, o.listen, keeper, mirrors, log.With("room", "registry"))
+	if err != nil {
+		return err
+	}
 	ci, runners, err := newCI(ctx, ciOptions{
 		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
 		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
@@ -115,12 +125,14 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	defer unsubscribe()
 	rooms := []room{
 		{name: "git", run: repos.Run},
+		{name: "registry", run: images.Run},
 		{name: "ci", run: ci.Run},
 		{name: "runners", run: runners.Run},
 		{name: "gitops", run: apps.Run, ready: apps.Ready},
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/git/", repos)
+	mux.Handle("/v2/", images)
 	mux.Handle("/readyz", readyz(rooms))
 	mux.Handle("/", a.Handler(keeper))
 	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error {

@@ -243,8 +243,7 @@ func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, 
 	j := a.workflow.Job(key)
 	dir := s.dir(a.ID, key)
 	life := engine.Minutes(e.TimeoutMinutes) + 10*time.Minute
-	read, write := scope(a.Repo, a.workflow, j)
-	token, err := s.Tokens.IssueJob(ctx, a.ID, key, read, write, min(life, 24*time.Hour))
+	token, err := s.Tokens.IssueJob(ctx, a.ID, key, scope(a.Repo, a.workflow, j), min(life, 24*time.Hour))
 	if err != nil {
 		return fmt.Errorf("issue token: %w", err)
 	}
@@ -276,20 +275,29 @@ func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, 
 	return nil
 }
 
-// scope is what a job's token opens: reading the repositories of the same
-// owner, and writing them with `contents: write`.
-func scope(repo string, w *workflow.Workflow, j *workflow.Job) (read, write []string) {
+// scope is what a job's token opens: the repositories of the same owner, to
+// read, and with `contents: write` to write. Images of that owner may be pushed
+// unless `packages` says less: workflows that log in at their registry with
+// other credentials do not ask for that right.
+func scope(repo string, w *workflow.Workflow, j *workflow.Job) (s Scope) {
 	owner, _, _ := strings.Cut(repo, "/")
 	permissions := w.Permissions
 	if j.Permissions != nil {
 		permissions = j.Permissions
 	}
-	all := owner + "/*"
+	all := []string{owner + "/*"}
 	switch {
 	case permissions == nil || permissions["contents"] == "read":
-		return []string{all}, nil
+		s.Read = all
 	case permissions["contents"] == "write":
-		return nil, []string{all}
+		s.Write = all
 	}
-	return nil, nil
+	level, named := permissions["packages"]
+	switch {
+	case level == "read":
+		s.ReadImages = all
+	case level == "write", !named && (permissions == nil || len(permissions) > 0):
+		s.WriteImages = all
+	}
+	return s
 }

@@ -42,11 +42,18 @@ type Commit struct {
 // Person is an author or committer.
 type Person struct{ Name, Email string }
 
+// Scope is what a job's token opens: repositories of Git and of images, as
+// "owner/name" or "owner/*". Writing includes reading.
+type Scope struct {
+	Read, Write             []string
+	ReadImages, WriteImages []string
+}
+
 // Tokens issues what a job uses against our own services.
 type Tokens interface {
-	// IssueJob returns a token for a job that opens the named repositories
-	// ("owner/name", "owner/*") until it is revoked, at most for life.
-	IssueJob(ctx context.Context, run int64, job string, read, write []string, life time.Duration) (string, error)
+	// IssueJob returns a token for a job that opens scope until it is revoked,
+	// at most for life.
+	IssueJob(ctx context.Context, run int64, job string, scope Scope, life time.Duration) (string, error)
 	RevokeJob(ctx context.Context, run int64, job string) error
 }
 

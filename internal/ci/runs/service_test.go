@@ -121,11 +121,11 @@ type tokens struct {
 
 func newTokens() *tokens { return &tokens{valid: map[string]string{}, write: map[string][]string{}} }
 
-func (k *tokens) IssueJob(_ context.Context, run int64, job string, _, write []string, _ time.Duration) (string, error) {
+func (k *tokens) IssueJob(_ context.Context, run int64, job string, scope runs.Scope, _ time.Duration) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	name := fmt.Sprintf("%d/%s", run, job)
-	k.valid[name], k.write[name] = id.Secret("pjt_"), write
+	k.valid[name], k.write[name] = id.Secret("pjt_"), scope.Write
 	return k.valid[name], nil
 }
 

@@ -70,6 +70,10 @@ type Principal struct {
 type Scope struct {
 	Read  []string `json:"read"`
 	Write []string `json:"write"` // includes reading
+
+	// The same for repositories of images. Entries are "owner/*".
+	ReadImages  []string `json:"readImages,omitempty"`
+	WriteImages []string `json:"writeImages,omitempty"`
 }
 
 // May says whether p may read, or write, the repository called repo.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ func (k *Keeper) Issue(ctx context.Context, job Job, scope Scope, life time.Dura
 	if job.Run < 1 || job.Job == "" || life <= 0 || life > maxLife {
 		return "", fmt.Errorf("issue job token for %s, valid %s: %w", job.name(), life, problem.ErrInvalid)
 	}
-	for _, p := range append(append([]string{}, scope.Read...), scope.Write...) {
+	for _, p := range slices.Concat(scope.Read, scope.Write, scope.ReadImages, scope.WriteImages) {
 		if owner, name, ok := strings.Cut(p, "/"); !ok || owner == "" || owner == "*" || name == "" {
 			return "", fmt.Errorf("issue job token for %s: scope %q is not owner/name or owner/*: %w", job.name(), p, problem.ErrInvalid)
 		}
