@@ -237,7 +237,7 @@ func TestAKilledServerLeavesRepositoriesWholeOrNotAtAll(t *testing.T) {
 			events := len(logged(t, dir))
 
 			v = startVictim(t, dir, "")
-			left, err := filepath.Glob(filepath.Join(dir, "git", ".*"))
+			left, err := filepath.Glob(filepath.Join(dir, "git", ".[^h]*")) // .hooks stays
 			if err != nil || len(left) != 0 {
 				t.Errorf("left %v, %v", left, err)
 			}

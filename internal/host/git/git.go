@@ -47,8 +47,20 @@ type Options struct {
 	Now     func() time.Time  // default time.Now
 	Log     *slog.Logger      // default discards
 
-	MaxPush      int64 // bytes of one push, default 2 GiB
-	MaxProcesses int   // git processes serving clients at a time, default 32; a quarter for one user
+	// Checks look at pushes after the rules of their repository have.
+	Checks []Check
+	// CheckTime bounds all checks of one push, default 5 minutes.
+	CheckTime time.Duration
+	// Secrets keep the credentials of mirrors; default is a file for each,
+	// readable by us only, under Root.
+	Secrets  Secrets
+	Roles    Roles    // for rules that name roles; may be nil
+	Statuses Statuses // for rules that require status checks; may be nil
+
+	MaxPush       int64 // bytes of one push, default 2 GiB
+	MaxFile       int64 // bytes of one file, default 100 MiB
+	MaxRepository int64 // bytes of one repository's objects, default 20 GiB
+	MaxProcesses  int   // git processes serving clients at a time, default 32; a quarter for one user
 }
 
 // Server is the Git host. It serves the tree /git/ as an http.Handler. Its
@@ -58,13 +70,23 @@ type Server struct {
 	db      *store.DB
 	access  Authorizer
 	pushes  Publisher
-	names   hosted
+	names   *hosted
 	now     func() time.Time
 	log     *slog.Logger
 	maxPush int64
+
+	maxRepository int64
+
 	git     program
-	slots   *slots
-	pace    pace
+	mirrors *mirrors
+	secrets Secrets
+	checks  []Check
+	roles   Roles
+	states  Statuses
+
+	checkTime time.Duration
+	slots     *slots
+	pace      pace
 
 	wake   chan struct{} // tells Run that unsettled grew
 	packed chan struct{} // tells Run that packs grew
@@ -77,15 +99,18 @@ type Server struct {
 }
 
 const (
-	defaultMaxPush      = 2 << 30
-	defaultMaxProcesses = 32
+	defaultMaxPush       = 2 << 30
+	defaultMaxFile       = 100 << 20
+	defaultMaxRepository = 20 << 30
+	defaultMaxProcesses  = 32
+	defaultCheckTime     = 5 * time.Minute
 )
 
 // New opens the host, removes what a crash left half-made and records pushes
 // that were received but not recorded. Nothing else may use Root.
 func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
-		root: o.Root, db: o.DB, access: o.Access, pushes: o.Pushes, now: o.Now, log: o.Log, maxPush: o.MaxPush,
+		root: o.Root, db: o.DB, access: o.Access, pushes: o.Pushes, now: o.Now, log: o.Log,
 		pace:  defaultPace,
 		locks: map[string]chan struct{}{}, unsettled: map[string]struct{}{},
 		suspects: map[string]struct{}{}, packs: map[string]struct{}{},
@@ -97,12 +122,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	if s.maxPush <= 0 {
-		s.maxPush = defaultMaxPush
-	}
-	if o.MaxProcesses <= 0 {
-		o.MaxProcesses = defaultMaxProcesses
-	}
+	s.maxPush = orDefault(o.MaxPush, defaultMaxPush)
+	s.checkTime = orDefault(o.CheckTime, defaultCheckTime)
+	o.MaxProcesses = orDefault(o.MaxProcesses, defaultMaxProcesses)
+	s.roles, s.states, s.secrets = o.Roles, o.Statuses, o.Secrets
+	s.mirrors = newMirrors()
+	s.maxRepository = orDefault(o.MaxRepository, defaultMaxRepository)
+	s.checks = append([]Check{
+		protection{s},
+		sizes{server: s, file: orDefault(o.MaxFile, defaultMaxFile), repository: s.maxRepository},
+	}, o.Checks...)
 	s.slots = newSlots(o.MaxProcesses)
 	var err error
 	if s.names, err = newHosted(o.URLs, o.Aliases); err != nil {
@@ -114,10 +143,19 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return nil, fmt.Errorf("git directory: %w", err)
 	}
+	if err := writeHooks(s.root); err != nil {
+		return nil, fmt.Errorf("git hooks: %w", err)
+	}
 	if s.git, err = findGit(ctx, s.root, s.maxPush); err != nil {
 		return nil, err
 	}
 	if err := s.db.Migrate(ctx, "git", migrations); err != nil {
+		return nil, err
+	}
+	if s.secrets == nil {
+		s.secrets = fileSecrets{filepath.Join(s.root, secretsName)}
+	}
+	if err := errors.Join(s.loadAliases(ctx), s.loadMirrors(ctx)); err != nil {
 		return nil, err
 	}
 	if err := s.recover(ctx); err != nil {
@@ -126,12 +164,20 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+func orDefault[T int | int64 | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
 // Run keeps the repositories in shape until ctx ends: it records pushes whose
-// recording failed, and packs what has grown. It returns ctx's error.
+// recording failed, packs what has grown and fetches mirrors. It returns ctx's error.
 func (s *Server) Run(ctx context.Context) error {
-	var packer sync.WaitGroup
-	defer packer.Wait()
-	packer.Go(func() { s.maintainLoop(ctx) })
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	loops.Go(func() { s.maintainLoop(ctx) })
+	loops.Go(func() { s.mirrorLoop(ctx) })
 	retry := time.NewTicker(retryUnsettled)
 	defer retry.Stop()
 	for {

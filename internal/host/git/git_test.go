@@ -49,6 +49,14 @@ type host struct {
 	url    string // with credentials, ends in /git/
 	pushes pushes
 	log    *syncBuffer
+	stop   func()
+}
+
+// restart ends the server and starts another one over its data.
+func restart(t *testing.T, h *host, change ...func(o *git.Options)) *host {
+	t.Helper()
+	h.stop()
+	return start(t, h.dir, change...)
 }
 
 type pushes struct {
@@ -105,11 +113,14 @@ func start(t *testing.T, dir string, change ...func(o *git.Options)) *host {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	running.Go(func() { _ = h.Run(ctx) })
-	t.Cleanup(func() {
+	h.stop = sync.OnceFunc(func() {
 		srv.Close()
 		cancel()
 		running.Wait()
 		h.db.Close()
+	})
+	t.Cleanup(func() {
+		h.stop()
 		if t.Failed() {
 			t.Log(h.log.String())
 		}

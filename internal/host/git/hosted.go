@@ -4,23 +4,27 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
 // hosted knows which URLs name repositories that are hosted here.
 type hosted struct {
-	clone   string            // the address handed to people, ends in "/"
-	bases   []string          // normal forms of our addresses, end in "/"
+	clone string            // the address handed to people, ends in "/"
+	bases []string          // normal forms of our addresses, end in "/"
+	fixed map[string]string // aliases of the options, as below
+
+	mu      sync.RWMutex
 	aliases map[string]string // normal form of an outside URL -> repository
 }
 
-func newHosted(urls []string, aliases map[string]string) (hosted, error) {
-	h := hosted{aliases: map[string]string{}}
+func newHosted(urls []string, aliases map[string]string) (*hosted, error) {
+	h := &hosted{fixed: map[string]string{}, aliases: map[string]string{}}
 	for i, u := range urls {
 		key, ok := normalURL(u)
 		if !ok {
-			return hosted{}, fmt.Errorf("git address %q is not a URL: %w", u, problem.ErrInvalid)
+			return nil, fmt.Errorf("git address %q is not a URL: %w", u, problem.ErrInvalid)
 		}
 		h.bases = append(h.bases, key+"/")
 		if i == 0 {
@@ -30,28 +34,34 @@ func newHosted(urls []string, aliases map[string]string) (hosted, error) {
 	for u, repo := range aliases {
 		key, ok := normalURL(u)
 		if !ok {
-			return hosted{}, fmt.Errorf("git alias %q is not a URL: %w", u, problem.ErrInvalid)
+			return nil, fmt.Errorf("git alias %q is not a URL: %w", u, problem.ErrInvalid)
 		}
 		if err := CheckName(repo); err != nil {
-			return hosted{}, fmt.Errorf("git alias %q: %w", u, err)
+			return nil, fmt.Errorf("git alias %q: %w", u, err)
 		}
-		if other, twice := h.aliases[key]; twice && other != repo {
-			return hosted{}, fmt.Errorf("git alias %q stands for both %s and %s: %w", u, other, repo, problem.ErrInvalid)
+		if other, twice := h.fixed[key]; twice && other != repo {
+			return nil, fmt.Errorf("git alias %q stands for both %s and %s: %w", u, other, repo, problem.ErrInvalid)
 		}
-		h.aliases[key] = repo
+		h.fixed[key] = repo
 	}
 	return h, nil
 }
 
-func (h hosted) cloneURL(repo string) string { return h.clone + repo + ".git" }
+func (h *hosted) cloneURL(repo string) string { return h.clone + repo + ".git" }
 
-func (h hosted) repo(u string) (string, bool) {
+func (h *hosted) repo(u string) (string, bool) {
 	key, ok := normalURL(u)
 	if !ok {
 		return "", false
 	}
-	if repo, ok := h.aliases[key]; ok {
+	if repo, ok := h.fixed[key]; ok {
 		return repo, true
+	}
+	h.mu.RLock()
+	alias, ok := h.aliases[key]
+	h.mu.RUnlock()
+	if ok {
+		return alias, true
 	}
 	for _, base := range h.bases {
 		if repo, ok := strings.CutPrefix(key, base); ok && CheckName(repo) == nil {
@@ -59,6 +69,29 @@ func (h hosted) repo(u string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+func (h *hosted) set(key, repo string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.aliases[key] = repo
+}
+
+func (h *hosted) unset(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.aliases, key)
+}
+
+// forget removes the aliases of a repository.
+func (h *hosted) forget(repo string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for key, r := range h.aliases {
+		if r == repo {
+			delete(h.aliases, key)
+		}
+	}
 }
 
 // Hosted says which hosted repository u stands for: a URL of ours, or an alias.

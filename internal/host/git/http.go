@@ -41,6 +41,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusNotFound, fmt.Sprintf("repository %s does not exist here; create it with: penstock repo create %s", rt.repo, rt.repo))
 		return
 	}
+	if m := s.mirrors.get(rt.repo); write && m != nil {
+		answer(w, http.StatusForbidden, fmt.Sprintf("%s is a mirror of %s and takes no pushes; to make it a repository that does: penstock repo mirror --stop %s", rt.repo, m.URL, rt.repo))
+		return
+	}
 	if want := "application/x-" + string(rt.service) + "-request"; !rt.refs && r.Header.Get("Content-Type") != want {
 		answer(w, http.StatusUnsupportedMediaType, "expected "+want)
 		return

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -153,6 +154,24 @@ func (p program) prepare(cmd *exec.Cmd, dir string) *exec.Cmd {
 	return cmd
 }
 
+// configure adds configuration to that of [config]. What comes later counts.
+func configure(env []string, pairs ...[2]string) []string {
+	out := make([]string, 0, len(env)+2*len(pairs))
+	n := 0
+	for _, kv := range env {
+		if count, ok := strings.CutPrefix(kv, "GIT_CONFIG_COUNT="); ok {
+			n, _ = strconv.Atoi(count) // we wrote it
+			continue
+		}
+		out = append(out, kv)
+	}
+	for _, p := range pairs {
+		out = append(out, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", n, p[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, p[1]))
+		n++
+	}
+	return append(out, "GIT_CONFIG_COUNT="+strconv.Itoa(n))
+}
+
 // errTooLarge says that there is more than is taken. It will be so next time.
 var errTooLarge = fmt.Errorf("too large: %w", problem.ErrInvalid)
 
@@ -207,4 +226,40 @@ func (h *head) Write(b []byte) (int, error) {
 func (h *head) lastLine() string {
 	s := strings.TrimSpace(string(h.b))
 	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// lines runs git in dir and gives what it prints to fn, line by line. An error
+// of fn ends it.
+func (p program) lines(ctx context.Context, dir string, in io.Reader, fn func(line string) error, args ...string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := p.command(ctx, dir, args...)
+	cmd.Stdin = in
+	said := &head{max: 4 << 10}
+	cmd.Stderr = said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("git %s: %w", args[0], err)
+	}
+	scan := bufio.NewScanner(out)
+	scan.Buffer(nil, 64<<10)
+	var fnErr error
+	for fnErr == nil && scan.Scan() {
+		fnErr = fn(scan.Text())
+	}
+	if fnErr == nil {
+		fnErr = scan.Err()
+	}
+	if fnErr != nil {
+		cancel()
+		_ = cmd.Wait() // it was killed
+		return fnErr
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("git %s: %w: %s", args[0], err, said.lastLine())
+	}
+	return ctx.Err()
 }

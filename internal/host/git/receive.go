@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"sync/atomic"
+
 	"syscall"
 	"time"
 )
@@ -38,13 +37,21 @@ func (x *exchange) receive(ctx context.Context) {
 		x.fail("open repository", err)
 		return
 	}
+	gate, err := s.openGate(x.route.repo, x.user)
+	if err != nil {
+		used.Close()
+		x.fail("prepare the checks", err)
+		return
+	}
 	cmd := x.backend(ctx)
-	cmd.ExtraFiles = []*os.File{used}
+	cmd.Env = configure(cmd.Env, [2]string{"core.hooksPath", gate.dir})
+	cmd.ExtraFiles = append([]*os.File{used}, gate.theirs...) // 3, 4 and 5
 	said := &head{max: 8 << 10}
 	cmd.Stderr = said
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		used.Close()
+		gate.close()
 		x.fail("start git", err)
 		return
 	}
@@ -54,9 +61,11 @@ func (x *exchange) receive(ctx context.Context) {
 	}
 	used.Close() // git has its own
 	if err != nil {
+		gate.close()
 		x.fail("start git", err)
 		return
 	}
+	gate.serve(ctx)
 
 	type turn struct {
 		unlock func()
@@ -94,6 +103,7 @@ func (x *exchange) receive(ctx context.Context) {
 	}
 	err = errors.Join(err, cmd.Wait())
 	t := <-fed
+	reasons := gate.close()
 	if t.limit != nil {
 		t.limit.Stop()
 	}
@@ -123,6 +133,7 @@ func (x *exchange) receive(ctx context.Context) {
 	default:
 		t.unlock()
 		x.out.quick.Store(false)
+		ack.explain(reasons)
 		if err := ack.release(); err != nil {
 			s.log.Debug("client did not take the answer to its push", "repo", x.route.repo, "error", err)
 		}
@@ -216,113 +227,3 @@ func feed(git io.Writer, body io.Reader, ready func() error) error {
 }
 
 func brokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrClosed) }
-
-// maxAck bounds the answer to a push that is kept back: a line for each ref.
-const maxAck = 64 << 20
-
-// ack keeps back the part of receive-pack's answer that says what became of the
-// push, and lets progress through.
-type ack struct {
-	w        *paced
-	early    []byte // progress from before the client was listening
-	held     []byte
-	sideband bool // the client understands messages beside the answer
-	gone     bool // it does not take them any more; the push goes on
-}
-
-// copy reads all of the answer, in pkt-lines, and passes progress on once all
-// of the request is read: with its first word of answer net/http throws away
-// what is left of a request.
-func (a *ack) copy(r *bufio.Reader, listening *atomic.Bool) error {
-	for {
-		pkt, err := readPkt(r)
-		switch {
-		case len(pkt) == 0:
-		case len(a.early)+len(a.held)+len(pkt) > maxAck:
-			return errTooLarge
-		case len(a.held) > 0 || !isProgress(pkt):
-			a.sideband = a.sideband || len(pkt) > 4 && pkt[4] == 1
-			a.held = append(a.held, pkt...)
-		default:
-			a.sideband = true
-			a.early = append(a.early, pkt...)
-			if listening.Load() {
-				a.progress()
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// progress sends the messages that came so far.
-func (a *ack) progress() {
-	if len(a.early) > 0 && !a.gone {
-		_, err := a.w.Write(a.early)
-		a.gone = err != nil
-	}
-	a.early = a.early[:0]
-}
-
-// isProgress says whether pkt is a message for the user or a sign of life.
-func isProgress(pkt []byte) bool {
-	return len(pkt) > 4 && pkt[4] == 2 || len(pkt) == 5 && pkt[4] == 1
-}
-
-// readPkt reads one pkt-line with its length, or whatever else comes.
-func readPkt(r *bufio.Reader) ([]byte, error) {
-	pkt := make([]byte, 4, 64)
-	n, err := io.ReadFull(r, pkt)
-	if err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = io.EOF
-		}
-		return pkt[:n], err
-	}
-	size := 0
-	for _, c := range pkt {
-		switch {
-		case c >= '0' && c <= '9':
-			size = size<<4 + int(c-'0')
-		case c >= 'a' && c <= 'f':
-			size = size<<4 + int(c-'a') + 10
-		default:
-			return pkt, nil // no pkt-line, so no progress: kept back as it is
-		}
-	}
-	if size <= 4 {
-		return pkt, nil
-	}
-	pkt = append(pkt, make([]byte, size-4)...)
-	n, err = io.ReadFull(r, pkt[4:])
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = io.EOF
-	}
-	return pkt[:4+n], err
-}
-
-// release sends what was kept back.
-func (a *ack) release() error {
-	a.progress()
-	if len(a.held) == 0 {
-		return nil
-	}
-	_, err := a.w.Write(a.held)
-	return err
-}
-
-// refuse ends the answer with an error in place of what was kept back.
-func (a *ack) refuse(msg string) {
-	if a.sideband {
-		a.progress()
-		_, _ = fmt.Fprintf(a.w, "%04x\x03%s\n", len(msg)+6, msg)
-		return
-	}
-	if a.w.out.Load() == 0 {
-		answer(a.w.w, http.StatusInternalServerError, msg)
-	}
-}

@@ -27,6 +27,34 @@ var migrations = []string{
 		hash TEXT NOT NULL,
 		PRIMARY KEY (repo, ref)
 	) STRICT, WITHOUT ROWID;`,
+	`CREATE TABLE git_rules (
+		repo    TEXT NOT NULL,
+		pattern TEXT NOT NULL,
+		rule    TEXT NOT NULL,
+		PRIMARY KEY (repo, pattern)
+	);
+	CREATE TABLE git_aliases (
+		address TEXT PRIMARY KEY, -- normal form, see normalURL
+		repo    TEXT NOT NULL,
+		created TEXT NOT NULL
+	);
+	CREATE TABLE git_mirrors (
+		repo    TEXT PRIMARY KEY,
+		url     TEXT NOT NULL,
+		seconds INTEGER NOT NULL, -- between two fetches
+		tried   TEXT NOT NULL,    -- when the last fetch ended
+		fetched TEXT NOT NULL,    -- when the last good one did
+		error   TEXT NOT NULL,    -- of the last fetch
+		fails   INTEGER NOT NULL  -- in a row
+	);
+	CREATE TABLE git_locks (
+		id     TEXT PRIMARY KEY,
+		repo   TEXT NOT NULL,
+		path   TEXT NOT NULL,
+		owner  TEXT NOT NULL,
+		locked TEXT NOT NULL,
+		UNIQUE (repo, path)
+	);`,
 }
 
 const (

@@ -33,7 +33,7 @@ func (s *Server) recover(ctx context.Context) error {
 		if !recorded[name] {
 			// Created but not recorded, or put here by hand: nothing was
 			// pushed through us.
-			if err := s.adopt(ctx, name); err != nil {
+			if err := s.adopt(ctx, name, nil); err != nil {
 				return err
 			}
 		}
@@ -55,13 +55,13 @@ func (s *Server) sweep() ([]string, error) {
 	}
 	var names []string
 	for _, o := range owners {
-		if strings.HasPrefix(o.Name(), makingPrefix) || strings.HasPrefix(o.Name(), trashPrefix) {
+		if leftover(o.Name()) {
 			if err := os.RemoveAll(filepath.Join(s.root, o.Name())); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if !o.IsDir() {
+		if !o.IsDir() || strings.HasPrefix(o.Name(), ".") {
 			continue
 		}
 		repos, err := os.ReadDir(filepath.Join(s.root, o.Name()))
@@ -79,6 +79,12 @@ func (s *Server) sweep() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// leftover says whether what has this name under the root belongs to work that
+// did not end.
+func leftover(name string) bool {
+	return strings.HasPrefix(name, makingPrefix) || strings.HasPrefix(name, trashPrefix) || strings.HasPrefix(name, pushPrefix)
 }
 
 // settleRest records the repositories whose refs may differ from the record.

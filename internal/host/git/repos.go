@@ -26,6 +26,7 @@ type Repo struct {
 	CloneURL      string    `json:"cloneUrl"`
 	DefaultBranch string    `json:"defaultBranch"`
 	CreatedAt     time.Time `json:"createdAt"`
+	Mirror        *Mirror   `json:"mirror,omitempty"` // of a repository that follows an outside one
 }
 
 // Names of directories under the root that are no owners: they begin with a
@@ -33,11 +34,19 @@ type Repo struct {
 const (
 	makingPrefix = ".making-" // a repository that is being created
 	trashPrefix  = ".trash-"  // one that is being deleted
+	pushPrefix   = ".push-"   // the hooks of one push
+	hooksName    = ".hooks"   // the scripts that they link to
 )
 
 // Create makes an empty repository. The error wraps problem.ErrInvalid for a
 // name that cannot be used and problem.ErrExists for one that is.
 func (s *Server) Create(ctx context.Context, name string) (Repo, error) {
+	return s.create(ctx, name, nil, nil)
+}
+
+// create makes a repository beside the others, lets fill put something into
+// its directory, and moves it into place. with is recorded together with it.
+func (s *Server) create(ctx context.Context, name string, fill func(dir string) error, with func(store.Tx) error) (Repo, error) {
 	if err := CheckName(name); err != nil {
 		return Repo{}, err
 	}
@@ -54,6 +63,11 @@ func (s *Server) Create(ctx context.Context, name string) (Repo, error) {
 	if _, err := s.git.output(ctx, s.root, 4<<10, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch="+DefaultBranch, aside); err != nil {
 		return Repo{}, fmt.Errorf("create repository %s: %w", name, err)
 	}
+	if fill != nil {
+		if err := fill(aside); err != nil {
+			return Repo{}, err
+		}
+	}
 	if err := syncTree(aside); err != nil {
 		return Repo{}, fmt.Errorf("create repository %s: %w", name, err)
 	}
@@ -66,7 +80,7 @@ func (s *Server) Create(ctx context.Context, name string) (Repo, error) {
 		return Repo{}, fmt.Errorf("create repository %s: %w", name, err)
 	}
 	failpoint.Hit("git.create.after")
-	if err := s.adopt(ctx, name); err != nil {
+	if err := s.adopt(ctx, name, with); err != nil {
 		return Repo{}, fmt.Errorf("record repository %s: %w", name, err)
 	}
 	return s.Get(ctx, name)
@@ -74,7 +88,7 @@ func (s *Server) Create(ctx context.Context, name string) (Repo, error) {
 
 // adopt records a repository with the refs it has, without an event: they were
 // not pushed here.
-func (s *Server) adopt(ctx context.Context, name string) error {
+func (s *Server) adopt(ctx context.Context, name string, with func(store.Tx) error) error {
 	refs, err := s.refs(ctx, name)
 	if err != nil {
 		return err
@@ -87,6 +101,11 @@ func (s *Server) adopt(ctx context.Context, name string) error {
 			ON CONFLICT (name) DO UPDATE SET uid = excluded.uid, seq = 0, created = excluded.created`,
 			name, id.New(), store.FormatTime(s.now())); err != nil {
 			return err
+		}
+		if with != nil {
+			if err := with(tx); err != nil {
+				return err
+			}
 		}
 		return putRefs(ctx, tx, name, refs)
 	})
@@ -119,7 +138,7 @@ func (s *Server) repo(name, created string) (Repo, error) {
 	if err != nil {
 		return Repo{}, fmt.Errorf("repository %s: %w", name, err)
 	}
-	return Repo{Name: name, CloneURL: s.names.cloneURL(name), DefaultBranch: branch, CreatedAt: at}, nil
+	return Repo{Name: name, CloneURL: s.names.cloneURL(name), DefaultBranch: branch, CreatedAt: at, Mirror: s.mirrors.get(name)}, nil
 }
 
 // List returns all repositories in order of name.
@@ -184,6 +203,11 @@ func (s *Server) Delete(ctx context.Context, name string) error {
 	if err := s.forget(ctx, name); err != nil {
 		return fmt.Errorf("delete repository %s: %w", name, err)
 	}
+	s.mirrors.remove(name)
+	s.names.forget(name)
+	if err := s.secrets.Delete(ctx, credentialsOf(name)); err != nil {
+		s.log.Warn("credentials of a deleted repository stay", "repo", name, "error", err)
+	}
 	if err := os.RemoveAll(trash); err != nil {
 		s.log.Warn("deleted repository left files, the next start removes them", "repo", name, "error", err)
 	}
@@ -194,9 +218,19 @@ func (s *Server) Delete(ctx context.Context, name string) error {
 // forget removes the record of a repository.
 func (s *Server) forget(ctx context.Context, name string) error {
 	return s.db.Write(ctx, func(tx store.Tx) error {
-		_, err := tx.ExecContext(ctx, `DELETE FROM git_refs WHERE repo = ?`, name)
-		_, err2 := tx.ExecContext(ctx, `DELETE FROM git_repos WHERE name = ?`, name)
-		return errors.Join(err, err2)
+		for _, statement := range []string{
+			`DELETE FROM git_refs WHERE repo = $1`,
+			`DELETE FROM git_rules WHERE repo = $1`,
+			`DELETE FROM git_mirrors WHERE repo = $1`,
+			`DELETE FROM git_aliases WHERE repo = $1`,
+			`DELETE FROM git_locks WHERE repo = $1`,
+			`DELETE FROM git_repos WHERE name = $1`,
+		} {
+			if _, err := tx.ExecContext(ctx, statement, name); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
