@@ -65,6 +65,7 @@ func openPostgres(ctx context.Context, url string) (*DB, error) {
 	return &DB{write: w, read: r, dialect: dialect{
 		statement: numbered(), schema: postgresSchema,
 		snapshot:  &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
+		remote:    true,
 		unlimited: `SET LOCAL statement_timeout = 0`,
 	}}, nil
 }
@@ -77,10 +78,19 @@ type owner struct{ epoch int64 }
 
 // handOver is how long a server waits for one that is just ending, or for its
 // own last connection, of which PostgreSQL may not know yet that it is broken.
-const handOver = 10 * time.Second
+var handOver = 10 * time.Second
 
-// take makes a new connection the one that writes.
+// take makes a new connection the one that writes. One that cannot be is
+// closed here, which its owner does not do, or it would keep the lock.
 func (o *owner) take(ctx context.Context, conn *pgx.Conn) error {
+	err := o.claim(ctx, conn)
+	if err != nil {
+		_ = conn.Close(ctx)
+	}
+	return err
+}
+
+func (o *owner) claim(ctx context.Context, conn *pgx.Conn) error {
 	var version int64
 	var schema, encoding, commit string
 	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::bigint, coalesce(current_schema(), ''),

@@ -53,6 +53,7 @@ type dialect struct {
 	schema    func(string) string // likewise, for a migration
 	snapshot  *sql.TxOptions      // of a read
 	unlimited string              // lifts the server's own time limit for one transaction
+	remote    bool                // connections can break
 }
 
 // statementLimit is how long one statement may take, and half of what one
@@ -98,14 +99,29 @@ func (db *DB) Close() error {
 // Read runs fn over one consistent state. fn must not keep q, and reads what
 // one query found to its end before it asks the next.
 func (db *DB) Read(ctx context.Context, fn func(q Queryer) error) error {
-	tx, err := db.read.BeginTx(ctx, db.dialect.snapshot)
+	return db.readWithin(ctx, db.limit, fn)
+}
+
+func (db *DB) readWithin(ctx context.Context, limit time.Duration, fn func(q Queryer) error) error {
+	tx, err := db.begin(ctx, db.read, db.dialect.snapshot)
 	if err != nil {
 		return fmt.Errorf("begin read: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	s := session{tx: tx, db: db, limit: db.limit}
+	s := session{tx: tx, db: db, limit: limit}
 	defer s.end()
 	return fn(&s)
+}
+
+// begin begins a transaction. After a restart of the database's server, all
+// connections of the pool may be broken, of which only their use tells.
+func (db *DB) begin(ctx context.Context, pool *sql.DB, o *sql.TxOptions) (*sql.Tx, error) {
+	for n := 0; ; n++ {
+		tx, err := pool.BeginTx(ctx, o)
+		if err == nil || !db.dialect.remote || n == readers || ctx.Err() != nil || errors.Is(err, ErrInUse) {
+			return tx, err
+		}
+	}
 }
 
 // timeFormat sorts as text in order of time.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/failpoint"
 )
 
 // batch is one transaction with the work of several writers, each behind a
@@ -99,10 +101,14 @@ func (db *DB) endBatch() {
 	db.open = nil
 	if b.joined == 0 {
 		b.err = b.tx.Rollback()
-	} else if err := b.tx.Commit(); err != nil {
-		b.err = fmt.Errorf("commit: %w", err)
 	} else {
-		db.commits.Add(1)
+		failpoint.Hit("store.commit.before")
+		if err := b.tx.Commit(); err != nil {
+			b.err = fmt.Errorf("commit: %w", err)
+		} else {
+			db.commits.Add(1)
+		}
+		failpoint.Hit("store.commit.after")
 	}
 	b.cancel()
 	close(b.done)
@@ -117,8 +123,8 @@ func (db *DB) join(ctx context.Context, limit time.Duration, fn func(tx Tx) erro
 	}
 	if db.open == nil {
 		// The batch is not bound to the context of the writer who began it.
-		bctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*limit)
-		tx, err := db.write.BeginTx(bctx, nil)
+		bctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*max(limit, db.limit))
+		tx, err := db.begin(bctx, db.write, nil)
 		if err != nil {
 			cancel()
 			return nil, fmt.Errorf("begin: %w", err)

@@ -32,11 +32,19 @@ type Server struct {
 var errNone = errors.New("PostgreSQL is not installed (scripts/setup does that)")
 
 // script runs the server until its standard input ends, which it does when the
-// test's process is gone in whatever way, and then removes the directory.
+// test's process is gone in whatever way, and then removes the directory. For
+// each line of input the server is ended at once, and another one started,
+// which has to recover.
 const script = `
 "$1/postgres" -D "$2/data" >"$2/log" 2>&1 &
 pid=$!
-cat >/dev/null
+while read -r line; do
+	kill -QUIT $pid
+	wait $pid
+	"$1/postgres" -D "$2/data" >>"$2/log" 2>&1 &
+	pid=$!
+	echo $pid >"$2/again"
+done
 kill -INT $pid 2>/dev/null
 wait $pid
 cd / && rm -rf "$2"
@@ -106,6 +114,33 @@ func (s *Server) run(ctx context.Context, bin string, attr *syscall.SysProcAttr)
 		return errors.Join(err, w.Close())
 	}
 	s.process, s.alive = cmd.Process, w
+	return s.wait(ctx)
+}
+
+// Crash ends the server as a power cut of it alone would, and returns when it
+// has recovered.
+func (s *Server) Crash() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	mark := filepath.Join(s.Dir, "again")
+	_ = os.Remove(mark)
+	if _, err := s.alive.WriteString("crash\n"); err != nil {
+		return err
+	}
+	for {
+		if _, err := os.Stat(mark); err == nil {
+			return s.wait(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end PostgreSQL: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// wait returns when the server answers.
+func (s *Server) wait(ctx context.Context) error {
 	for {
 		conn, err := pgx.Connect(ctx, s.URL(""))
 		if err == nil {
