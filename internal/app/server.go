@@ -49,10 +49,14 @@ func newServer(g *cli.Globals) *cobra.Command {
 	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
+	c.Flags().StringVar(&o.database, "database", "", "`URL` of a PostgreSQL database, without a password, instead of SQLite in the data directory ($"+databaseEnv+")")
+	c.Flags().StringVar(&o.databaseFile, "database-file", "", "`file` with that URL, which may have a password ($"+databaseFileEnv+")")
 	return c
 }
 
 type serverOptions struct {
+	database, databaseFile string
+
 	machine    *machine.Machine
 	listen     string
 	kubeconfig string
@@ -77,7 +81,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	defer release()
-	db, err := store.Open(ctx, filepath.Join(dir, "store.sqlite"))
+	where, err := findDatabase(dir, o.database, o.databaseFile)
+	if err != nil {
+		return err
+	}
+	db, err := store.Open(ctx, where)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,5 +120,20 @@ func TestCleanEnvKeepsNoSecrets(t *testing.T) {
 	}
 	if strings.Contains(got, "=s") || strings.Contains(got, "evil") {
 		t.Errorf("a secret or a foreign PATH got through: %q", got)
+	}
+	t.Setenv("PENSTOCK_DATABASE", "postgres://u:s@db/x")
+	t.Setenv("PENSTOCK_NODE", "/n")
+	m, err := At(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	specs, err := m.specs(Settings{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range specs {
+		if has := slices.Contains(s.Env, "PENSTOCK_DATABASE=postgres://u:s@db/x"); has != (s.Name == Server) {
+			t.Errorf("%s knows the database: %t", s.Name, has)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -81,11 +82,12 @@ func (m *Machine) specs(s Settings) ([]process.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find own program: %w", err)
 	}
-	env := cleanEnv(os.Environ())
+	forServer := cleanEnv(os.Environ())
+	env := withoutDatabase(forServer)
 	return []process.Spec{
 		{Name: Node, Env: env, Args: []string{node, "run", "--data-dir", m.NodeDir()}},
 		{Name: Gateway, Env: env, TakesOver: true, Args: []string{self, "gateway", "--take-over", "--data-dir", m.dataDir, "--listen", s.GatewayListen, "--kubeconfig", m.Kubeconfig()}},
-		{Name: Server, Env: env, Args: []string{self, "server", "--data-dir", m.dataDir, "--listen", s.Listen, "--kubeconfig", m.Kubeconfig()}},
+		{Name: Server, Env: forServer, Args: []string{self, "server", "--data-dir", m.dataDir, "--listen", s.Listen, "--kubeconfig", m.Kubeconfig()}},
 	}, nil
 }
 
@@ -107,6 +109,12 @@ func cleanEnv(env []string) []string {
 		}
 	}
 	return out
+}
+
+// withoutDatabase drops the URL of the server's database, which can have a
+// password.
+func withoutDatabase(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return strings.HasPrefix(kv, "PENSTOCK_DATABASE=") })
 }
 
 // searchPath makes sure that system programs are found.
