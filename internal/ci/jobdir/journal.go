@@ -54,11 +54,12 @@ type Note struct {
 // job whose journal has no terminal entry failed, whatever else is in it, so
 // nothing more needs to wait for the disk.
 type Writer struct {
-	mu   sync.Mutex
-	f    *os.File
-	sync chan struct{} // wakes the syncer
-	done sync.WaitGroup
-	err  error // of the syncer
+	mu      sync.Mutex
+	f       *os.File
+	sync    chan struct{} // wakes the syncer
+	closing chan struct{}
+	done    sync.WaitGroup
+	err     error // of the syncer
 }
 
 // OpenJournal opens the journal for appending; it must be new or empty, since a
@@ -76,10 +77,15 @@ func (d Dir) OpenJournal() (*Writer, error) {
 		f.Close()
 		return nil, err
 	}
-	w := &Writer{f: f, sync: make(chan struct{}, 1)}
+	w := &Writer{f: f, sync: make(chan struct{}, 1), closing: make(chan struct{})}
 	w.done.Go(w.syncer)
 	return w, nil
 }
+
+// syncEvery is how often entries are brought to the disk beside the running
+// steps. More often, every file that a step makes waits for the file system's
+// journal.
+const syncEvery = time.Second
 
 // syncer brings entries to the disk beside the running steps.
 func (w *Writer) syncer() {
@@ -88,6 +94,10 @@ func (w *Writer) syncer() {
 			w.mu.Lock()
 			w.err = errors.Join(w.err, err)
 			w.mu.Unlock()
+		}
+		select {
+		case <-time.After(syncEvery):
+		case <-w.closing:
 		}
 	}
 }
@@ -118,6 +128,7 @@ func (w *Writer) Append(e Entry) error {
 
 // Close waits for the syncer.
 func (w *Writer) Close() error {
+	close(w.closing)
 	close(w.sync)
 	w.done.Wait()
 	return errors.Join(w.err, w.f.Close())

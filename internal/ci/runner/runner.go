@@ -64,6 +64,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, journal.Close()) }()
 	j := &job{Options: o, spec: spec, secrets: secrets, journal: journal, mask: redact.New(), env: newEnviron(), result: engine.Success}
 	defer func() { err = errors.Join(err, o.Dir.Clean()) }()
+	defer func() { j.spares.close() }()
 	if err := j.run(ctx); err != nil || j.tools == "" {
 		return err
 	}
@@ -88,6 +89,7 @@ type job struct {
 	posts     []*step // steps whose action has something to do at the end
 
 	files     *commandFiles
+	spares    *spares
 	cancelled *cancellation
 }
 
@@ -369,8 +371,11 @@ func (j *job) makeDirectories() error {
 		return err
 	}
 	defer temp.Close()
-	j.files, err = newCommandFiles(temp)
-	return err
+	if j.files, err = newCommandFiles(temp); err != nil {
+		return err
+	}
+	j.spares = newSpares(j.Dir.Private())
+	return nil
 }
 
 func (j *job) writeEvent() error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -40,25 +39,25 @@ func (s *step) runScript(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(path)
 	s.header(sc)
 	code, err := s.exec(ctx, exec.Command{Args: sc.command(path), Env: s.env.list(), Dir: dir})
 	switch {
 	case err != nil && ctx.Err() == nil:
 		return err
 	case err != nil:
-		return nil // the context says what happened
+		return nil //nolint:nilerr // the context says what happened
 	case code != 0:
 		return fmt.Errorf("Process completed with exit code %d.", code) //nolint:staticcheck,revive // GitHub's words
 	}
 	return nil
 }
 
-// writeScript puts the script into a new file of the temporary directory. A
-// file that is there (made by an earlier step) is never followed or reused.
+// writeScript puts the script into a new file of the temporary directory, which
+// goes with the job. A file that is there (made by an earlier step) is never
+// followed or reused: nobody can know the name.
 func (s *step) writeScript(sc script) (string, error) {
 	path := filepath.Join(s.job.Dir.Temp(), id.New()+sc.extension)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755)
+	f, err := s.job.spares.at(path, 0o755)
 	if err != nil {
 		return "", fmt.Errorf("write script: %w", err)
 	}

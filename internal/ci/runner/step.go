@@ -55,6 +55,13 @@ func plannedName(s *workflow.Step) string {
 
 // begin opens the log and writes that the step has started.
 func (s *step) begin() (err error) {
+	if s.job.spares != nil {
+		f, err := s.job.spares.at(s.job.Dir.Log(s.number), 0o600)
+		if err != nil {
+			return fmt.Errorf("make log of step %d: %w", s.number, err)
+		}
+		f.Close() // nothing was written
+	}
 	if s.log, err = logstore.Create(s.job.Dir.Log(s.number), logstore.Options{Mask: s.job.mask}); err != nil {
 		return fmt.Errorf("open log of step %d: %w", s.number, err)
 	}
