@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -54,12 +55,15 @@ type Options struct {
 	// Secrets keep the credentials of mirrors; default is a file for each,
 	// readable by us only, under Root.
 	Secrets  Secrets
-	Roles    Roles    // for rules that name roles; may be nil
-	Statuses Statuses // for rules that require status checks; may be nil
+	Blobs    blob.Store // of Git LFS, which is not served without
+	Roles    Roles      // for rules that name roles; may be nil
+	Statuses Statuses   // for rules that require status checks; may be nil
 
 	MaxPush       int64 // bytes of one push, default 2 GiB
 	MaxFile       int64 // bytes of one file, default 100 MiB
 	MaxRepository int64 // bytes of one repository's objects, default 20 GiB
+	MaxLFSFile    int64 // bytes of one object of Git LFS, default 5 GiB
+	MaxLFS        int64 // bytes of all those of a repository, default 100 GiB
 	MaxProcesses  int   // git processes serving clients at a time, default 32; a quarter for one user
 }
 
@@ -75,11 +79,12 @@ type Server struct {
 	log     *slog.Logger
 	maxPush int64
 
-	maxRepository int64
+	maxRepository, maxLFSFile, maxLFS int64
 
 	git     program
 	mirrors *mirrors
 	secrets Secrets
+	blobs   blob.Store
 	checks  []Check
 	roles   Roles
 	states  Statuses
@@ -102,6 +107,8 @@ const (
 	defaultMaxPush       = 2 << 30
 	defaultMaxFile       = 100 << 20
 	defaultMaxRepository = 20 << 30
+	defaultMaxLFSFile    = 5 << 30
+	defaultMaxLFS        = 100 << 30
 	defaultMaxProcesses  = 32
 	defaultCheckTime     = 5 * time.Minute
 )
@@ -127,6 +134,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	o.MaxProcesses = orDefault(o.MaxProcesses, defaultMaxProcesses)
 	s.roles, s.states, s.secrets = o.Roles, o.Statuses, o.Secrets
 	s.mirrors = newMirrors()
+	s.blobs = o.Blobs
+	s.maxLFSFile = orDefault(o.MaxLFSFile, defaultMaxLFSFile)
+	s.maxLFS = orDefault(o.MaxLFS, defaultMaxLFS)
 	s.maxRepository = orDefault(o.MaxRepository, defaultMaxRepository)
 	s.checks = append([]Check{
 		protection{s},

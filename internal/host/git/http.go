@@ -24,8 +24,12 @@ const (
 	slotWait = 30 * time.Second
 )
 
-// ServeHTTP serves git's smart HTTP protocol under /git/.
+// ServeHTTP serves git's smart HTTP protocol and Git LFS under /git/.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if lfs, ok := parseLFS(r.URL.Path); ok {
+		s.serveLFS(w, r, lfs)
+		return
+	}
 	rt, code := parseRoute(r.Method, r.URL.Path, r.URL.RawQuery)
 	if code != http.StatusOK {
 		answer(w, code, http.StatusText(code))

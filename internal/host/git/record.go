@@ -55,6 +55,12 @@ var migrations = []string{
 		locked TEXT NOT NULL,
 		UNIQUE (repo, path)
 	);`,
+	`CREATE TABLE git_lfs (
+		repo TEXT NOT NULL,
+		oid  TEXT NOT NULL, -- SHA-256 of the content
+		size BIGINT NOT NULL,
+		PRIMARY KEY (repo, oid)
+	);`,
 }
 
 const (

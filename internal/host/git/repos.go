@@ -188,6 +188,10 @@ func (s *Server) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
+	uid, err := s.uid(ctx, name)
+	if err != nil && !errors.Is(err, problem.ErrNotFound) {
+		return err
+	}
 	trash := filepath.Join(s.root, trashPrefix+id.New())
 	failpoint.Hit("git.delete.before")
 	if err := os.Rename(s.dir(name), trash); err != nil {
@@ -202,6 +206,9 @@ func (s *Server) Delete(ctx context.Context, name string) error {
 	failpoint.Hit("git.delete.after")
 	if err := s.forget(ctx, name); err != nil {
 		return fmt.Errorf("delete repository %s: %w", name, err)
+	}
+	if err := s.dropLFS(ctx, uid); err != nil {
+		s.log.Warn("large files of a deleted repository stay", "repo", name, "error", err)
 	}
 	s.mirrors.remove(name)
 	s.names.forget(name)
@@ -224,6 +231,7 @@ func (s *Server) forget(ctx context.Context, name string) error {
 			`DELETE FROM git_mirrors WHERE repo = $1`,
 			`DELETE FROM git_aliases WHERE repo = $1`,
 			`DELETE FROM git_locks WHERE repo = $1`,
+			`DELETE FROM git_lfs WHERE repo = $1`,
 			`DELETE FROM git_repos WHERE name = $1`,
 		} {
 			if _, err := tx.ExecContext(ctx, statement, name); err != nil {
