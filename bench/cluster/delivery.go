@@ -252,7 +252,7 @@ type run struct {
 func (d *deliverer) findRun(ctx context.Context, sha string) (r run, err error) {
 	for {
 		var list struct {
-			Runs []run `json:"runs"`
+			Runs []run `json:"items"`
 		}
 		if err := d.api.Do(ctx, http.MethodGet, "/api/v1/runs?limit=20&repo="+url.QueryEscape(app.Source), nil, &list); err != nil {
 			return r, err

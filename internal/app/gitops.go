@@ -23,13 +23,9 @@ const pushBuffer = 256
 // newApplications connects the application controller to the Git host and the
 // cluster. unsubscribe ends its share of the pushes.
 func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event.Push], log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
-	kubeconfig := o.kubeconfig
-	if kubeconfig == "" {
-		kubeconfig = o.machine.Kubeconfig()
-	}
 	sub := pushes.Subscribe(pushBuffer)
 	c, err = application.New(application.Options{
-		Kubeconfig:  kubeconfig,
+		Kubeconfig:  o.kubeconfigFile(),
 		Dir:         filepath.Join(o.machine.DataDir(), "gitops"),
 		Host:        repos,
 		Pushes:      sub.C,

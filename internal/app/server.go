@@ -19,10 +19,13 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/api"
 	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/host/access"
+	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/replay"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -64,6 +67,15 @@ type serverOptions struct {
 	mirrors    []string
 }
 
+// kubeconfigFile says where the cluster is: where the flag says, or the
+// embedded one.
+func (o serverOptions) kubeconfigFile() string {
+	if o.kubeconfig != "" {
+		return o.kubeconfig
+	}
+	return o.machine.Kubeconfig()
+}
+
 // serve runs the server until ctx is done.
 //
 // The order: port and data directory first, so that a second server fails
@@ -95,7 +107,16 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	defer blobs.Close()
-	keeper, err := identity.New(ctx, identity.Options{DB: db, TokenFile: filepath.Join(dir, "admin.token"), Log: log.With("room", "identity")})
+	trail, err := audit.New(ctx, db, nil)
+	if err != nil {
+		return err
+	}
+	replays, err := replay.New(ctx, db, nil)
+	if err != nil {
+		return err
+	}
+	reviewer := access.New(access.Options{Kubeconfig: o.kubeconfigFile(), Log: log.With("room", "access")})
+	keeper, err := identity.New(ctx, identity.Options{DB: db, TokenFile: filepath.Join(dir, "admin.token"), Reviewer: reviewer, Log: log.With("room", "identity")})
 	if err != nil {
 		return err
 	}
@@ -126,12 +147,17 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	a := api.New()
 	a.Repos(repoFace{repos})
 	a.CIRuns(ci)
+	a.Identity(identityFace{keeper, reviewer, url})
+	a.Grants(reviewer)
+	a.Audit(trail)
+	a.Idempotency(replays)
 	apps, unsubscribe, err := newApplications(o, repos, &pushes, log)
 	if err != nil {
 		return err
 	}
 	defer unsubscribe()
 	rooms := []room{
+		{name: "access", run: reviewer.Run, ready: reviewer.Ready},
 		{name: "git", run: repos.Run},
 		{name: "registry", run: images.Run},
 		{name: "ci", run: ci.Run},
@@ -142,6 +168,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	mux.Handle("/git/", repos)
 	mux.Handle("/v2/", images)
 	mux.Handle("/readyz", readyz(rooms))
+	mux.Handle("/login", api.LoginPage())
 	mux.Handle("/", a.Handler(keeper))
 	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error {
 		return serveHTTP(ctx, l, api.Front(mux, log.With("room", "http")), log)

@@ -469,9 +469,9 @@ type ciRun struct {
 
 func (f *faults) runs(t *testing.T, repo string) []ciRun {
 	t.Helper()
-	var list struct{ Runs []ciRun }
+	var list struct{ Items []ciRun }
 	f.api(t, &list, "/api/v1/runs?limit=100&repo="+repo)
-	return list.Runs
+	return list.Items
 }
 
 // slowBuild makes the image's build take some seconds, so that a kill hits it.

@@ -239,7 +239,7 @@ func TestServiceDies(t *testing.T) {
 				if d := cmp.Diff([]string{"one", "two", "three"}, readLines(t, file)); d != "" {
 					t.Errorf("effects (-want +got):\n%s", d)
 				}
-				list, err := h.service.List(context.Background(), "", 10, 0)
+				list, err := h.service.List(context.Background(), runs.ListQuery{Limit: 10})
 				if err != nil || len(list) != 1 {
 					t.Errorf("%d runs, %v", len(list), err)
 				}

@@ -94,7 +94,7 @@ func TestARepositoryThatCannotBeReadKeepsNobodyWaiting(t *testing.T) {
 	if err := s.takePushes(t.Context()); err != nil {
 		t.Errorf("after %s: %v", patience, err)
 	}
-	list, err := s.List(t.Context(), "", 10, 0)
+	list, err := s.List(t.Context(), ListQuery{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestManyTagsStartNoRuns(t *testing.T) {
 	if err := s.takePushes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.List(t.Context(), "", 10, 0)
+	list, err := s.List(t.Context(), ListQuery{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,41 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
-
-// List returns the newest runs, of one repository when repo is not empty.
-// before, when not 0, is the id of the last run already seen.
-func (s *Service) List(ctx context.Context, repo string, limit int, before int64) ([]Run, error) {
-	list := []Run{}
-	if before <= 0 {
-		before = math.MaxInt64
-	}
-	err := s.DB.Read(ctx, func(q store.Queryer) error {
-		rows, err := q.QueryContext(ctx, `SELECT `+runColumns+` FROM runs
-			WHERE (? = '' OR repo = ?) AND id < ? ORDER BY id DESC LIMIT ?`, repo, repo, before, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			r, err := scanRun(rows)
-			if err != nil {
-				return err
-			}
-			list = append(list, r)
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list runs: %w", err)
-	}
-	return list, nil
-}
 
 // Get returns one run with its jobs and steps.
 func (s *Service) Get(ctx context.Context, id int64) (Run, error) {

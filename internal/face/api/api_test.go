@@ -17,9 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/identity"
 )
 
 // auth lets "Bearer good" in.
@@ -30,17 +29,19 @@ type later struct{}
 func (later) Error() string             { return "slow down" }
 func (later) RetryAfter() time.Duration { return 1500 * time.Millisecond }
 
-func (auth) Authenticate(r *http.Request) (string, error) {
+func (auth) Authenticate(r *http.Request) (identity.Principal, error) {
 	switch r.Header.Get("Authorization") {
 	case "Bearer good":
-		return "ann", nil
+		return identity.Principal{Name: "ann", Admin: true}, nil
 	case "Bearer job":
-		return "", fmt.Errorf("jobs may not: %w", problem.ErrForbidden)
+		return identity.Principal{}, fmt.Errorf("jobs may not: %w", problem.ErrForbidden)
 	case "Bearer often":
-		return "", later{}
+		return identity.Principal{}, later{}
 	}
-	return "", problem.ErrUnauthenticated
+	return identity.Principal{}, problem.ErrUnauthenticated
 }
+
+func (auth) Allow(context.Context, identity.Principal, identity.Action) error { return nil }
 
 // memory keeps repositories for the routes.
 type memory []Repo
@@ -195,7 +196,7 @@ func TestALongHandlerOutlivesTheBodysDeadline(t *testing.T) {
 	a := New()
 	op := route("slow", http.MethodPost, "/api/v1/slow", "test", "slow")
 	op.BodyReadTimeout = 50 * time.Millisecond
-	huma.Register(a.huma, op, func(ctx context.Context, _ *struct {
+	handle(a, op, need{kind: known}, nil, func(ctx context.Context, _ *struct {
 		Body struct {
 			A int `json:"a"`
 		}
@@ -228,7 +229,7 @@ func TestASlowBodyIsRefused(t *testing.T) {
 	a := New()
 	op := route("slow", http.MethodPost, "/api/v1/slow", "test", "slow")
 	op.BodyReadTimeout = 50 * time.Millisecond
-	huma.Register(a.huma, op, func(context.Context, *struct{ Body struct{} }) (*struct{}, error) { return nil, nil })
+	handle(a, op, need{kind: known}, nil, func(context.Context, *struct{ Body struct{} }) (*struct{}, error) { return nil, nil })
 	url, _ := serve(t, a.Handler(auth{}))
 	c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	if err != nil {

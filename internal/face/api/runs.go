@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,15 +15,11 @@ import (
 
 // Runs is what the routes of CI runs need.
 type Runs interface {
-	List(ctx context.Context, repo string, limit int, before int64) ([]runs.Run, error)
+	List(ctx context.Context, q runs.ListQuery) ([]runs.Run, error)
 	Get(ctx context.Context, id int64) (runs.Run, error)
 	Logs(ctx context.Context, q runs.LogQuery, emit func(runs.LogLine) error) error
 	Cancel(ctx context.Context, id int64) error
 	Summary(ctx context.Context, id int64) (string, error)
-}
-
-type runList struct {
-	Runs []runs.Run `json:"runs" nullable:"false"`
 }
 
 type runPath struct {
@@ -43,49 +40,94 @@ func (r *logRequest) query() runs.LogQuery {
 	return runs.LogQuery{Run: r.ID, Job: r.Job, Step: r.Step, From: r.From, Limit: r.Limit, Follow: r.Follow}
 }
 
+type runQuery struct {
+	Paging
+	Sort   string `query:"sort" enum:"-createdAt,createdAt" default:"-createdAt"`
+	Repo   string `query:"repo" maxLength:"201" doc:"owner/name; all repositories when left out"`
+	Status string `query:"status" enum:"queued,in_progress,completed"`
+	// Not an enumeration: engines may bring conclusions of their own.
+	Conclusion string `query:"conclusion" maxLength:"40" doc:"success, failure, cancelled, skipped, startup_failure"`
+	Event      string `query:"event" maxLength:"40"`
+	Ref        string `query:"ref" maxLength:"500" doc:"full name: refs/heads/main"`
+	Actor      string `query:"actor" maxLength:"100"`
+}
+
+// target is the owner of the repository that is asked for, "" for all.
+func (q *runQuery) target(context.Context) (target, error) {
+	return target{project: owner(q.Repo)}, nil
+}
+
+// listRuns reads a piece of the list for a caller who may not see all.
+func listRuns(ctx context.Context, s Runs, in *runQuery) (Page[runs.Run], error) {
+	q := runs.ListQuery{
+		Repo: in.Repo, Status: in.Status, Conclusion: in.Conclusion, Event: in.Event, Ref: in.Ref, Actor: in.Actor,
+		OldestFirst: in.Sort == "createdAt",
+	}
+	return pageBySeq(ctx, in.Paging, listID("runs", in.Sort, in.Repo, in.Status, in.Conclusion, in.Event, in.Ref, in.Actor),
+		func(after int64, limit int) ([]runs.Run, error) {
+			q.After, q.Limit = after, limit
+			return s.List(ctx, q)
+		},
+		func(r runs.Run) (int64, string) { return r.ID, owner(r.Repo) })
+}
+
+// owner is the project that a repository belongs to.
+func owner(repo string) string {
+	o, _, _ := strings.Cut(repo, "/")
+	return o
+}
+
 // CIRuns registers /api/v1/runs.
 func (a *API) CIRuns(s Runs) {
-	const tag = "runs"
-	huma.Register(a.huma, route("list-runs", http.MethodGet, "/api/v1/runs", tag, "List CI runs, newest first"),
-		func(ctx context.Context, in *struct {
-			Repo   string `query:"repo" doc:"owner/name; all repositories when left out"`
-			Limit  int    `query:"limit" default:"30" minimum:"1" maximum:"500"`
-			Before int64  `query:"before" minimum:"0" doc:"only runs older than the one with this id"`
-		}) (*body[runList], error) {
-			list, err := s.List(ctx, in.Repo, in.Limit, in.Before)
-			return &body[runList]{runList{list}}, status(err)
+	const tag, resource = "runs", "runs"
+	of := func(ctx context.Context, id int64) (target, error) {
+		r, err := s.Get(ctx, id)
+		return target{project: owner(r.Repo), name: strconv.FormatInt(id, 10)}, err
+	}
+	ofPath := func(ctx context.Context, in *runPath) (target, error) { return of(ctx, in.ID) }
+	handle(a, route("list-runs", http.MethodGet, "/api/v1/runs", tag, "List CI runs, newest first", http.StatusUnprocessableEntity),
+		need{verb: "list", resource: resource, scoped: true},
+		func(ctx context.Context, in *runQuery) (target, error) { return in.target(ctx) },
+		func(ctx context.Context, in *runQuery) (*body[Page[runs.Run]], error) {
+			page, err := listRuns(ctx, s, in)
+			return &body[Page[runs.Run]]{page}, err
 		})
-	huma.Register(a.huma, route("get-run", http.MethodGet, "/api/v1/runs/{id}", tag, "Show a CI run with its jobs and steps", http.StatusNotFound),
+	handle(a, route("get-run", http.MethodGet, "/api/v1/runs/{id}", tag, "Show a CI run with its jobs and steps", http.StatusNotFound),
+		need{verb: "get", resource: resource, hidden: true}, ofPath,
 		func(ctx context.Context, in *runPath) (*body[runs.Run], error) {
 			r, err := s.Get(ctx, in.ID)
-			return &body[runs.Run]{r}, status(err)
+			return &body[runs.Run]{r}, err
 		})
 	cancel := route("cancel-run", http.MethodPost, "/api/v1/runs/{id}/cancel", tag, "Cancel a CI run", http.StatusNotFound, http.StatusUnprocessableEntity)
 	cancel.DefaultStatus = http.StatusAccepted
-	huma.Register(a.huma, cancel, func(ctx context.Context, in *runPath) (*struct{}, error) {
-		return nil, status(s.Cancel(ctx, in.ID))
-	})
+	handle(a, cancel, need{verb: "update", resource: resource, hidden: true}, ofPath,
+		func(ctx context.Context, in *runPath) (*struct{}, error) {
+			return nil, s.Cancel(ctx, in.ID)
+		})
 	summary := route("get-run-summary", http.MethodGet, "/api/v1/runs/{id}/summary", tag, "What the steps of a CI run wrote into their summaries, as Markdown", http.StatusNotFound)
 	summary.Responses = text("text/markdown")
-	huma.Register(a.huma, summary, func(ctx context.Context, in *runPath) (*markdown, error) {
-		b, err := s.Summary(ctx, in.ID)
-		return &markdown{"text/markdown; charset=utf-8", []byte(b)}, status(err)
-	})
+	handle(a, summary, need{verb: "get", resource: "runs/log", hidden: true}, ofPath,
+		func(ctx context.Context, in *runPath) (*markdown, error) {
+			b, err := s.Summary(ctx, in.ID)
+			return &markdown{"text/markdown; charset=utf-8", []byte(b)}, err
+		})
 	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound, http.StatusUnprocessableEntity)
 	logs.Responses = text("text/plain")
-	huma.Register(a.huma, logs, func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
-		if err := in.query().Check(); err != nil {
-			return nil, status(err)
-		}
-		r, err := s.Get(ctx, in.ID)
-		if err == nil && in.Job != "" {
-			_, err = r.JobKey(in.Job)
-		}
-		if err != nil {
-			return nil, status(err)
-		}
-		return &huma.StreamResponse{Body: func(hctx huma.Context) { streamLog(hctx, s, in) }}, nil
-	})
+	handle(a, logs, need{verb: "get", resource: "runs/log", hidden: true},
+		func(ctx context.Context, in *logRequest) (target, error) { return of(ctx, in.ID) },
+		func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
+			if err := in.query().Check(); err != nil {
+				return nil, err
+			}
+			r, err := s.Get(ctx, in.ID)
+			if err == nil && in.Job != "" {
+				_, err = r.JobKey(in.Job)
+			}
+			if err != nil {
+				return nil, err
+			}
+			return &huma.StreamResponse{Body: func(hctx huma.Context) { streamLog(hctx, s, in) }}, nil
+		})
 }
 
 // text describes an answer that is not JSON.

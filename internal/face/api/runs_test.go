@@ -20,7 +20,7 @@ type line struct {
 	ended chan struct{} // closed when Logs returns
 }
 
-func (l *line) List(context.Context, string, int, int64) ([]runs.Run, error) { return nil, nil }
+func (l *line) List(context.Context, runs.ListQuery) ([]runs.Run, error) { return nil, nil }
 
 func (l *line) Get(_ context.Context, id int64) (runs.Run, error) {
 	if id != 7 {

@@ -40,7 +40,7 @@ func newCIList(g *Globals) *cobra.Command {
 				return err
 			}
 			var all struct {
-				Runs []runs.Run `json:"runs"`
+				Runs []runs.Run `json:"items"`
 			}
 			q := url.Values{"limit": {strconv.Itoa(limit)}}
 			if repo != "" {

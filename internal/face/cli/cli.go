@@ -85,16 +85,20 @@ func newRoot(g *Globals, commands []Command) *cobra.Command {
 	})
 	own := []Command{
 		newApp,
+		newAudit,
 		newCredential,
 		newDemo,
 		newDoctor,
 		newGateway,
 		newImage,
 		newKubeconfig,
+		newLoginLink,
 		newRepo,
 		newCI,
 		newStatus,
+		newToken,
 		newUp,
+		newUser,
 		newVersion,
 	}
 	for _, c := range append(own, commands...) {

@@ -12,8 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/rest"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/demo"
@@ -34,8 +33,8 @@ func newDemo(g *Globals) *cobra.Command {
 		Short: "Take a sample application from git push to answering",
 		Long: `Take a sample application from git push to answering.
 
-Starts Penstock unless it runs, creates the repositories demo/shop and
-demo/shop-manifests, pushes the shop and follows its workflow, its image, the
+Starts Penstock unless it runs, makes the user demo, a developer, and as that
+user creates the repositories demo/shop and demo/shop-manifests, pushes the shop and follows its workflow, its image, the
 sync of its Application and its address until the pushed version answers. Then
 it pushes a change, and promotes what dev runs to staging and production.
 
@@ -74,11 +73,12 @@ func runDemo(ctx context.Context, g *Globals, f demoFlags) (err error) {
 	defer done()
 
 	g.Server = status.Server
-	api, err := g.Client()
+	admin, err := g.Client()
 	if err != nil {
 		return err
 	}
-	kube, err := demoKube(status.Kubeconfig)
+	user, err := newDeveloper(ctx, admin, status.Kubeconfig, f.timeout)
+	defer func() { err = errors.Join(err, user.end(admin)) }()
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func runDemo(ctx context.Context, g *Globals, f demoFlags) (err error) {
 	}
 	view := live.New(g.Err, f.plain)
 	result, err := demo.New(demo.Options{
-		API: api, Kube: kube, Server: status.Server, Gateway: portOf(status.Gateway),
+		API: user.api, Token: user.api.Token(), Kube: user.kube, Server: status.Server, Gateway: portOf(status.Gateway),
 		DataDir: m.DataDir(), Program: self, Dir: dir, Once: f.once, View: view,
 	}).Run(ctx)
 	view.Close()
@@ -139,7 +139,7 @@ func wipeDemo(g *Globals, m *machine.Machine, started bool) error {
 		}
 		return runSelf(ctx, g, self, "down", "--wipe", "--data-dir", m.DataDir())
 	}
-	kube, err := demoKube(m.Kubeconfig())
+	kube, err := demoKube(m.Kubeconfig(), rest.ImpersonationConfig{})
 	if err != nil {
 		return err
 	}
@@ -155,16 +155,10 @@ func wipeDemo(g *Globals, m *machine.Machine, started bool) error {
 			return &problem.Error{Op: "delete repository", Subject: repo, Err: err, Hint: "penstock repo delete " + repo + " --yes"}
 		}
 	}
-	return nil
-}
-
-func demoKube(kubeconfig string) (dynamic.Interface, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	if err := api.Do(ctx, http.MethodDelete, "/api/v1/users/"+demoUser, nil, nil); err != nil && !errors.Is(err, problem.ErrNotFound) {
+		return &problem.Error{Op: "delete user", Subject: demoUser, Err: err, Hint: "penstock user delete " + demoUser}
 	}
-	config.QPS, config.Burst = 50, 100 // we look at objects ten times a second
-	return dynamic.NewForConfig(config)
+	return nil
 }
 
 // demoDir is where the working copies are; done removes it unless it is to be

@@ -12,6 +12,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/api"
+	"github.com/penstock-dev/penstock/internal/face/client"
 )
 
 func newRepo(g *Globals) *cobra.Command {
@@ -64,19 +65,17 @@ func newRepoList(g *Globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all struct {
-				Repositories []api.Repo `json:"repositories"`
-			}
-			if err := cl.Do(c.Context(), http.MethodGet, "/api/v1/repos", nil, &all); err != nil {
+			all, err := client.All[api.Repo](c.Context(), cl, "/api/v1/repos", nil)
+			if err != nil {
 				return repoError("list repositories", "", err)
 			}
-			return g.Print(all.Repositories, func(w io.Writer) {
-				if len(all.Repositories) == 0 {
+			return g.Print(all, func(w io.Writer) {
+				if len(all) == 0 {
 					fmt.Fprintln(g.Err, "no repositories; create one with: penstock repo create OWNER/NAME")
 					return
 				}
 				fmt.Fprintln(w, "NAME\tDEFAULT BRANCH\tAGE\tCLONE URL")
-				for _, r := range all.Repositories {
+				for _, r := range all {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Name, r.DefaultBranch, shortAge(time.Since(r.CreatedAt)), r.CloneURL)
 				}
 			})

@@ -19,6 +19,7 @@ import (
 func newUp(g *Globals) *cobra.Command {
 	var (
 		detach  bool
+		noLogin bool
 		timeout time.Duration
 		s       machine.Settings
 	)
@@ -50,6 +51,9 @@ gateway run on. "penstock down" ends everything.`,
 				view.close()
 				fmt.Fprintf(g.Err, "ready in %.1f s\n", time.Since(began).Seconds())
 				printWhere(g.Out, m, s)
+				if !noLogin {
+					printLogin(c.Context(), g, m.ServerURL(s))
+				}
 			}
 			if detach {
 				if err := m.UpDetached(c.Context(), machine.UpOptions{Settings: s, Timeout: timeout, Progress: view.show}); err != nil {
@@ -69,6 +73,7 @@ gateway run on. "penstock down" ends everything.`,
 		},
 	}
 	c.Flags().BoolVarP(&detach, "detach", "d", false, "return when everything is ready and go on in the background")
+	c.Flags().BoolVar(&noLogin, "no-login-link", false, "print no link that logs a browser in")
 	c.Flags().DurationVar(&timeout, "timeout", 3*time.Minute, "how long everything may take to become ready")
 	c.Flags().StringVar(&s.Listen, "listen", machine.DefaultListen, "`address` of the server")
 	c.Flags().StringVar(&s.GatewayListen, "gateway-listen", machine.DefaultGatewayListen, "`address` of the gateway")
@@ -136,6 +141,18 @@ func (v *upView) close() {
 		v.closed = true
 		v.view.Close()
 	}
+}
+
+// printLogin prints a login link. Everything else runs without one.
+func printLogin(ctx context.Context, g *Globals, server string) {
+	here := *g
+	here.Server = server
+	link, err := makeLoginLink(ctx, &here, "")
+	if err != nil {
+		fmt.Fprintf(g.Err, "warning: no login link: %v\nhint: penstock login-link\n", err)
+		return
+	}
+	fmt.Fprintf(g.Out, "log in        %s (once, within 15 minutes; then penstock login-link)\n", link.URL)
 }
 
 func printWhere(w io.Writer, m *machine.Machine, s machine.Settings) {

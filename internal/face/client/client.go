@@ -56,6 +56,13 @@ func New(base, dataDir string) (*Client, error) {
 // Token returns the token that requests carry, "" when there is none.
 func (c *Client) Token() string { return c.token }
 
+// As returns a client that differs in its token.
+func (c *Client) As(token string) *Client {
+	other := *c
+	other.token = token
+	return &other
+}
+
 // dialLocalhost resolves *.localhost to loopback (RFC 6761), which most
 // resolvers do not.
 func dialLocalhost(ctx context.Context, network, addr string) (net.Conn, error) {

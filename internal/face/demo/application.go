@@ -33,8 +33,8 @@ type application struct {
 }
 
 // applyRoot creates the Application that brings the others, as `kubectl apply
-// --server-side` would. The server installs the kind when it starts; on a
-// cluster that has just come up it may take a moment.
+// --server-side` would. The server installs the kind, and its namespace, when it
+// starts; on a cluster that has just come up it may take a moment.
 func (d *Demo) applyRoot(ctx context.Context, files fs.FS) (string, error) {
 	b, err := fs.ReadFile(files, "root.yaml")
 	if err != nil {
@@ -48,14 +48,10 @@ func (d *Demo) applyRoot(ctx context.Context, files fs.FS) (string, error) {
 	if err := unstructured.SetNestedField(app.Object, d.git.cloneURL(manifestsRepo), "spec", "source", "repoURL"); err != nil {
 		return "", err
 	}
-	ns := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": argocd}}}
 	apply := metav1.ApplyOptions{FieldManager: "penstock-demo", Force: true}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		_, err := d.o.Kube.Resource(namespaces).Apply(ctx, argocd, ns, apply)
-		if err == nil {
-			_, err = d.o.Kube.Resource(applications).Namespace(argocd).Apply(ctx, app.GetName(), &app, apply)
-		}
+		_, err := d.o.Kube.Resource(applications).Namespace(argocd).Apply(ctx, app.GetName(), &app, apply)
 		switch {
 		case err == nil:
 			return app.GetName(), nil

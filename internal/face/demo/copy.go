@@ -28,12 +28,12 @@ type git struct {
 	env    []string
 }
 
-func newGit(server, program, dataDir string) git {
+func newGit(server, program, dataDir, token string) git {
 	return git{
 		server: server,
 		helper: "!" + shellQuote(program) + " credential",
 		env: append(os.Environ(),
-			"PENSTOCK_DATA_DIR="+dataDir, "PENSTOCK_SERVER="+server,
+			"PENSTOCK_DATA_DIR="+dataDir, "PENSTOCK_SERVER="+server, "PENSTOCK_TOKEN="+token,
 			"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull,
 		),
 	}

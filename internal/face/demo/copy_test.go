@@ -11,7 +11,7 @@ import (
 func bare(t *testing.T) git {
 	t.Helper()
 	root := t.TempDir()
-	g := newGit("file://"+root, "/nonexistent/it's", root)
+	g := newGit("file://"+root, "/nonexistent/it's", root, "")
 	if err := os.MkdirAll(filepath.Join(root, "git", "demo"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ type API interface {
 // Options says what the demo runs against.
 type Options struct {
 	API     API
+	Token   string // git's; it is handed over in the environment
 	Kube    dynamic.Interface
 	Server  string // base URL, "http://penstock.localhost:7080"
 	Gateway string // port of the gateway, "7070"
@@ -87,7 +88,7 @@ type Demo struct {
 
 // New prepares a demo.
 func New(o Options) *Demo {
-	return &Demo{o: o, git: newGit(o.Server, o.Program, o.DataDir), http: localClient(), board: newBoard(o.View)}
+	return &Demo{o: o, git: newGit(o.Server, o.Program, o.DataDir, o.Token), http: localClient(), board: newBoard(o.View)}
 }
 
 // Run runs the demo. The result holds the rounds that were completed, also

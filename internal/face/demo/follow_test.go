@@ -57,7 +57,7 @@ func runServer(t *testing.T, states ...run) http.Handler {
 		if got := r.URL.Query().Get("repo"); got != shopRepo {
 			t.Errorf("runs of %q were listed", got)
 		}
-		answer(w, map[string]any{"runs": []run{{ID: 6, Commit: "other"}, {ID: 7, Commit: "c0ffee"}}})
+		answer(w, map[string]any{"items": []run{{ID: 6, Commit: "other"}, {ID: 7, Commit: "c0ffee"}}})
 	})
 	mux.HandleFunc("GET /api/v1/runs/7", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, states[min(int(n.Add(1))-1, len(states)-1)])

@@ -112,7 +112,7 @@ func (d *Demo) findRun(ctx context.Context, commit string) (int64, error) {
 	deadline := time.Now().Add(runWithin)
 	for {
 		var list struct {
-			Runs []run `json:"runs"`
+			Runs []run `json:"items"`
 		}
 		if err := d.o.API.Do(ctx, http.MethodGet, "/api/v1/runs?limit=20&repo="+url.QueryEscape(shopRepo), nil, &list); err != nil {
 			return 0, failed("list runs of", shopRepo, err)

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
@@ -159,7 +160,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	if s.git, err = findGit(ctx, s.root, s.maxPush); err != nil {
 		return nil, err
 	}
-	if err := s.db.Migrate(ctx, "git", migrations); err != nil {
+	if err := errors.Join(audit.Prepare(ctx, s.db), s.db.Migrate(ctx, "git", migrations)); err != nil {
 		return nil, err
 	}
 	if s.secrets == nil {

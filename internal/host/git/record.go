@@ -7,10 +7,12 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/base/id"
+	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -125,6 +127,15 @@ type push struct {
 	updates []event.RefUpdate
 }
 
+// auditEntry is a push as the audit log has it.
+func auditEntry(e event.Push) audit.Entry {
+	owner, name, _ := strings.Cut(e.Repo, "/")
+	return audit.Entry{
+		ID: e.ID, Time: e.At, Actor: e.Actor, Via: "git", Operation: "push", Verb: "update",
+		Resource: "repositories/content", Project: owner, Name: name, Outcome: audit.Succeeded,
+	}
+}
+
 // record writes the updated refs and the events about them.
 func (s *Server) record(ctx context.Context, name string, pushes []push) (events []event.Push, err error) {
 	err = s.db.Write(ctx, func(tx store.Tx) error {
@@ -147,6 +158,9 @@ func (s *Server) record(ctx context.Context, name string, pushes []push) (events
 				}
 				if !added {
 					return fmt.Errorf("event %s is already in the log", e.ID)
+				}
+				if err := audit.Append(ctx, tx, auditEntry(e)); err != nil {
+					return err
 				}
 				events = append(events, e)
 			}

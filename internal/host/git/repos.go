@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -107,7 +108,10 @@ func (s *Server) adopt(ctx context.Context, name string, with func(store.Tx) err
 				return err
 			}
 		}
-		return putRefs(ctx, tx, name, refs)
+		if err := putRefs(ctx, tx, name, refs); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx)
 	})
 }
 
@@ -238,7 +242,7 @@ func (s *Server) forget(ctx context.Context, name string) error {
 				return err
 			}
 		}
-		return nil
+		return audit.Record(ctx, tx)
 	})
 }
 

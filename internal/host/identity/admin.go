@@ -14,11 +14,6 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
-const (
-	adminPrefix = "pst_"
-	jobPrefix   = "psj_"
-)
-
 var adminForm = regexp.MustCompile(`^` + adminPrefix + `[0-9a-f]{40}$`)
 
 // adminToken reads the token in the file at path and creates the file when

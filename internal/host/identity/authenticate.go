@@ -1,39 +1,64 @@
 package identity
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
 // Identify says who makes r, by the token it carries: as a Bearer token, or as
-// the password of Basic authentication under any user name. An error wraps
+// the password of Basic authentication under any user name; or, without an
+// Authorization header, by the cookie of a session. An error wraps
 // problem.ErrUnauthenticated, or is a [*Throttled].
 func (k *Keeper) Identify(r *http.Request) (Principal, error) {
-	token, ok := credentials(r)
+	if r.Header.Get("Authorization") == "" {
+		if secret, ok := cookie(r); ok {
+			p, err := k.bySession(r.Context(), secret, k.now())
+			return p, k.judge(r, err)
+		}
+	}
+	token, ok := bearer(r)
 	if !ok {
 		return Principal{}, fmt.Errorf("the request carries no token: %w", problem.ErrUnauthenticated)
 	}
+	p, err := k.byToken(r.Context(), token, k.now())
+	return p, k.judge(r, err)
+}
+
+// errUnknown says that a secret is none of ours, or none any more.
+var errUnknown = errors.New("unknown")
+
+// byToken finds whose token it is.
+func (k *Keeper) byToken(ctx context.Context, token string, now time.Time) (Principal, error) {
 	h := sum(token)
 	if subtle.ConstantTimeCompare(h[:], k.admin[:]) == 1 {
-		return Principal{Name: "admin", Admin: true}, nil
+		return Principal{Name: adminName, Admin: true, Via: "admin-token"}, nil
 	}
-	now := k.now()
-	k.mu.RLock()
-	// The key is a hash of 160 random bits: how long the lookup takes tells
+	// The keys are hashes of 160 random bits: how long a lookup takes tells
 	// nothing about a token.
-	t, ok := k.jobs[hex.EncodeToString(h[:])]
+	key := hex.EncodeToString(h[:])
+	k.mu.RLock()
+	t, ok := k.jobs[key]
 	k.mu.RUnlock()
 	if ok && now.Before(t.expires) {
-		return Principal{Name: t.name(), Scope: t.scope}, nil
+		return Principal{Name: t.name(), Job: true, Via: "job-token", Scope: t.scope}, nil
 	}
-	return Principal{}, k.refuse(r, now)
+	return k.byAPIToken(ctx, key, now)
+}
+
+// judge turns an unknown secret into a refusal, which is counted.
+func (k *Keeper) judge(r *http.Request, err error) error {
+	if errors.Is(err, errUnknown) {
+		return k.refuse(r, k.now())
+	}
+	return err
 }
 
 // refuse counts a failed attempt. A valid token never waits for the failures
@@ -53,41 +78,31 @@ func (k *Keeper) refuse(r *http.Request, now time.Time) error {
 	return fmt.Errorf("the token is unknown or no longer valid: %w", problem.ErrUnauthenticated)
 }
 
-// Authenticate says who makes r to the API, which job tokens do not open.
-func (k *Keeper) Authenticate(r *http.Request) (user string, err error) {
+// Authenticate says who makes r to the API, which job tokens do not open. A
+// write by a browser must show that our own page asked for it.
+func (k *Keeper) Authenticate(r *http.Request) (Principal, error) {
 	p, err := k.Identify(r)
 	if err != nil {
-		return "", err
+		return Principal{}, err
 	}
-	if !p.Admin {
-		return "", fmt.Errorf("the token of a CI job opens Git only: %w", problem.ErrForbidden)
+	if p.Job {
+		return Principal{}, fmt.Errorf("the token of a CI job opens Git only: %w", problem.ErrForbidden)
 	}
-	return p.Name, nil
+	if err := p.checkCSRF(r); err != nil {
+		return Principal{}, err
+	}
+	return p, nil
 }
 
 // AuthorizeGit says who makes r, and whether they may read, or write, the
-// repository called repo.
+// repository called repo. Cookies do not count: git has none.
 func (k *Keeper) AuthorizeGit(r *http.Request, repo string, write bool) (user string, err error) {
+	if r.Header.Get("Authorization") == "" {
+		return "", fmt.Errorf("the request carries no token: %w", problem.ErrUnauthenticated)
+	}
 	p, err := k.Identify(r)
 	if err != nil {
 		return "", err
 	}
-	if !p.May(repo, write) {
-		verb := "read"
-		if write {
-			verb = "write"
-		}
-		return "", fmt.Errorf("%s may not %s %s: %w", p.Name, verb, repo, problem.ErrForbidden)
-	}
-	return p.Name, nil
-}
-
-// credentials returns the token in the Authorization header.
-func credentials(r *http.Request) (token string, ok bool) {
-	if _, password, ok := r.BasicAuth(); ok {
-		return password, password != ""
-	}
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	token = strings.TrimSpace(token)
-	return token, ok && token != "" && (strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "token"))
+	return p.Name, k.AllowRepo(r.Context(), p, repo, write)
 }

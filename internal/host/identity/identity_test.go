@@ -77,6 +77,7 @@ func TestAdminTokenIsMadeOnceAndOpensEverything(t *testing.T) {
 	if w.admin != again.admin || len(w.admin) != 44 {
 		t.Errorf("tokens %d and %d characters long, same: %t", len(w.admin), len(again.admin), w.admin == again.admin)
 	}
+	w = again
 	fi, err := os.Stat(filepath.Join(dir, "admin.token"))
 	if err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
@@ -88,8 +89,8 @@ func TestAdminTokenIsMadeOnceAndOpensEverything(t *testing.T) {
 		"basic":              func(r *http.Request) { r.SetBasicAuth("anyone", w.admin) },
 		"basic without user": func(r *http.Request) { r.SetBasicAuth("", w.admin) },
 	} {
-		if user, err := w.Authenticate(request(set)); user != "admin" || err != nil {
-			t.Errorf("%s: %q, %v", name, user, err)
+		if p, err := w.Authenticate(request(set)); p.Name != "admin" || !p.Admin || err != nil {
+			t.Errorf("%s: %q, %v", name, p.Name, err)
 		}
 		if user, err := w.AuthorizeGit(request(set), "any/thing", true); user != "admin" || err != nil {
 			t.Errorf("%s: git: %q, %v", name, user, err)
@@ -104,8 +105,8 @@ func TestAdminTokenIsMadeOnceAndOpensEverything(t *testing.T) {
 		"one digit short": func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+w.admin[:43]) },
 		"in the query":    func(r *http.Request) { r.URL.RawQuery = "access_token=" + w.admin },
 	} {
-		if user, err := w.Authenticate(request(set)); user != "" || !errors.Is(err, problem.ErrUnauthenticated) {
-			t.Errorf("%s: %q, %v; want unauthenticated", name, user, err)
+		if p, err := w.Authenticate(request(set)); p.Name != "" || !errors.Is(err, problem.ErrUnauthenticated) {
+			t.Errorf("%s: %q, %v; want unauthenticated", name, p.Name, err)
 		}
 	}
 }

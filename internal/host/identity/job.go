@@ -16,17 +16,6 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
-var migrations = []string{
-	`CREATE TABLE job_tokens (
-		hash    TEXT PRIMARY KEY,
-		run     INTEGER NOT NULL,
-		job     TEXT NOT NULL,
-		scope   TEXT NOT NULL,
-		expires TEXT NOT NULL
-	) STRICT;
-	CREATE INDEX job_tokens_by_run ON job_tokens (run, job);`,
-}
-
 // Job names the CI job that a token is for.
 type Job struct {
 	Run int64

@@ -25,6 +25,7 @@ func (m *Machine) UpDetached(ctx context.Context, o UpOptions) error {
 		}
 		_, err = process.Start(m.RunDir(), process.Spec{Name: up, Env: cleanEnv(os.Environ()), Args: []string{
 			self, "up", "--data-dir", m.dataDir, "--listen", o.Settings.Listen, "--gateway-listen", o.Settings.GatewayListen, "--timeout", o.Timeout.String(),
+			"--no-login-link", // its output is a log file, where no secret belongs
 		}})
 		if err != nil {
 			return err
