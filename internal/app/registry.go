@@ -82,7 +82,14 @@ func (a imageAccess) Identify(r *http.Request) (registry.User, error) {
 	if err != nil {
 		return registry.User{}, err
 	}
-	return registry.User{Name: p.Name, May: p.MayImage}, nil
+	// Cookies do not count: no client of a registry has any.
+	if p.Session() != "" {
+		return registry.User{}, problem.ErrUnauthenticated
+	}
+	ctx := r.Context()
+	return registry.User{Name: p.Name, May: func(repo string, write bool) bool {
+		return p.MayImage(repo, write) || a.keeper.AllowImage(ctx, p, repo, write) == nil
+	}}, nil
 }
 
 // nodeToken reads the token with which the node pulls, and makes it at the

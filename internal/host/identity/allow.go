@@ -89,13 +89,22 @@ func (k *Keeper) AllowRepo(ctx context.Context, p Principal, repo string, write 
 	if p.May(repo, write) {
 		return nil
 	}
+	return k.allowContent(ctx, p, "repositories/content", repo, write)
+}
+
+// AllowImage says whether a user may pull, or push, images of repo.
+func (k *Keeper) AllowImage(ctx context.Context, p Principal, repo string, write bool) error {
+	return k.allowContent(ctx, p, "images", repo, write)
+}
+
+func (k *Keeper) allowContent(ctx context.Context, p Principal, resource, repo string, write bool) error {
 	verb, word := "get", "read"
 	if write {
 		verb, word = "update", "write"
 	}
-	owner, _, ok := strings.Cut(repo, "/")
+	owner, name, ok := strings.Cut(repo, "/")
 	if p.Job || !ok {
 		return fmt.Errorf("%s may not %s %s: %w", p.Name, word, repo, problem.ErrForbidden)
 	}
-	return k.Allow(ctx, p, Action{Verb: verb, Resource: "repositories/content", Project: owner, Name: repo[len(owner)+1:]})
+	return k.Allow(ctx, p, Action{Verb: verb, Resource: resource, Project: owner, Name: name})
 }
