@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -51,6 +52,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
 	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
+	c.Flags().StringVar(&o.blobs, "blobs", os.Getenv("PENSTOCK_BLOBS"), "where logs are kept: a directory or s3://bucket/prefix?endpoint=... `URL` ($PENSTOCK_BLOBS); default blobs in the data directory")
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
 	c.Flags().StringVar(&o.database, "database", "", "`URL` of a PostgreSQL database, without a password, instead of SQLite in the data directory ($"+databaseEnv+")")
 	c.Flags().StringVar(&o.databaseFile, "database-file", "", "`file` with that URL, which may have a password ($"+databaseFileEnv+")")
@@ -65,6 +67,7 @@ type serverOptions struct {
 	kubeconfig string
 	runtime    string
 	mirrors    []string
+	blobs      string
 }
 
 // kubeconfigFile says where the cluster is: where the flag says, or the
@@ -102,7 +105,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
-	blobs, err := blob.OpenFiles(filepath.Join(dir, "blobs"))
+	blobs, err := blob.Open(o.blobs, filepath.Join(dir, "blobs"))
 	if err != nil {
 		return err
 	}
@@ -161,6 +164,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		{name: "git", run: repos.Run},
 		{name: "registry", run: images.Run},
 		{name: "ci", run: ci.Run},
+		{name: "blobs", run: func(ctx context.Context) error { return sweepBlobs(ctx, blobs, log.With("room", "blobs")) }},
 		{name: "runners", run: runners.Run},
 		{name: "gitops", run: apps.Run, ready: apps.Ready},
 	}
