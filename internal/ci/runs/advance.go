@@ -160,6 +160,9 @@ func endJob(ctx context.Context, tx store.Tx, run int64, key, conclusion, messag
 	if err != nil {
 		return err
 	}
+	if err := appendJobFinished(ctx, tx, run, key, conclusion, message, now); err != nil {
+		return err
+	}
 	_, err = tx.ExecContext(ctx, `UPDATE steps SET conclusion = CASE status WHEN 'queued' THEN 'skipped' ELSE ? END,
 			outcome = CASE status WHEN 'queued' THEN 'skipped' ELSE ? END, status = 'completed'
 		WHERE status <> 'completed' AND job = (SELECT id FROM jobs WHERE run = ? AND key = ?)`, conclusion, conclusion, run, key)
@@ -178,7 +181,8 @@ func (s *Service) startJob(ctx context.Context, a active, act engine.Action) err
 		return s.hold(ctx, a, act.JobID, fmt.Sprintf("waiting for one of %d places", s.MaxJobs))
 	}
 	var jobID int64
-	now := store.FormatTime(s.Now())
+	at := s.Now()
+	now := store.FormatTime(at)
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
 		err := tx.QueryRowContext(ctx, `UPDATE jobs SET status = ?, name = ?, continue_on_error = ?, message = '', started_at = ?
 			WHERE run = ? AND key = ? AND status = 'queued' AND (SELECT cancelled FROM runs WHERE id = run) = ? RETURNING id`,
@@ -186,8 +190,18 @@ func (s *Service) startJob(ctx context.Context, a active, act engine.Action) err
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE runs SET status = ?, started_at = ? WHERE id = ? AND status = 'queued'`, string(InProgress), now, a.ID)
-		return err
+		res, err := tx.ExecContext(ctx, `UPDATE runs SET status = ?, started_at = ? WHERE id = ? AND status = 'queued'`, string(InProgress), now, a.ID)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n == 1 {
+			if err := appendRun(ctx, tx, event.TypeRunStarted, a.ID, at); err != nil {
+				return err
+			}
+		}
+		return appendJobStarted(ctx, tx, a.ID, act.JobID, act.Job.Name, at)
 	})
 	if errors.Is(err, sql.ErrNoRows) { // cancelled since we decided
 		s.poke()

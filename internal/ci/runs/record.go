@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
-	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
@@ -67,6 +66,9 @@ func insertRun(ctx context.Context, tx store.Tx, p planned) (int64, error) {
 	if _, err := tx.ExecContext(ctx, `UPDATE runs SET github = ? WHERE id = ?`, expr.ToJSON(p.github), run); err != nil {
 		return 0, err
 	}
+	if err := appendRun(ctx, tx, event.TypeRunQueued, run, p.CreatedAt); err != nil {
+		return 0, err
+	}
 	if p.workflow == nil {
 		return run, nil
 	}
@@ -82,18 +84,6 @@ func insertRun(ctx context.Context, tx store.Tx, p planned) (int64, error) {
 		}
 	}
 	return run, nil
-}
-
-// appendFinished writes the event that a run has ended, in the transaction
-// that ends it.
-func appendFinished(ctx context.Context, tx store.Tx, r Run) (event.RunFinished, error) {
-	conclusion := r.Conclusion
-	if conclusion == startupFailure {
-		conclusion = "failure"
-	}
-	e := event.RunFinished{RunID: r.ID, Repo: r.Repo, Commit: r.SHA, Conclusion: conclusion, At: r.FinishedAt}
-	_, err := store.Append(ctx, tx, id.Of(event.TypeRunFinished, strconv.FormatInt(r.ID, 10)), event.TypeRunFinished, r.Repo, r.FinishedAt, e)
-	return e, err
 }
 
 func (s *Service) announce(list ...event.RunFinished) {

@@ -345,6 +345,20 @@ func (h *house) wait(run int64) runs.Run {
 	return r
 }
 
+// waitHeld waits until a job of the run says why it waits.
+func (h *house) waitHeld(run int64) {
+	h.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		r, err := h.service.Get(context.Background(), run)
+		if err == nil && len(r.Jobs) > 0 && r.Jobs[0].Message != "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			h.t.Fatalf("no job of run %d waits: %v", run, err)
+		}
+	}
+}
+
 // logs returns the log of a run without times, "job/step text" a line.
 func (h *house) logs(q runs.LogQuery) string {
 	h.t.Helper()

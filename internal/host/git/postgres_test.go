@@ -8,5 +8,5 @@ import (
 
 // The tests in which the store matters.
 func TestOnPostgres(t *testing.T) {
-	storetest.Again(t, "^Test(AKilled|EveryPush|HeadFollows|ListAndDelete|PushesSideBySide|RefsOfAnyBytes|ProtectedBranch|Mirror|Aliases)")
+	storetest.Again(t, "^Test(AKilled|Events|EveryPush|HeadFollows|ListAndDelete|PushesSideBySide|RefsOfAnyBytes|ProtectedBranch|Mirror|Aliases)")
 }

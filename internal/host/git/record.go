@@ -138,6 +138,10 @@ func auditEntry(e event.Push) audit.Entry {
 
 // record writes the updated refs and the events about them.
 func (s *Server) record(ctx context.Context, name string, pushes []push) (events []event.Push, err error) {
+	head, err := s.headBranch(name)
+	if err != nil {
+		return nil, fmt.Errorf("read HEAD: %w", err)
+	}
 	err = s.db.Write(ctx, func(tx store.Tx) error {
 		events = nil
 		var uid string
@@ -158,6 +162,9 @@ func (s *Server) record(ctx context.Context, name string, pushes []push) (events
 				}
 				if !added {
 					return fmt.Errorf("event %s is already in the log", e.ID)
+				}
+				if err := branchEvents(ctx, tx, e, head); err != nil {
+					return err
 				}
 				if err := audit.Append(ctx, tx, auditEntry(e)); err != nil {
 					return err

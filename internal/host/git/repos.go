@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/atomicfile"
+	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
@@ -101,6 +102,9 @@ func (s *Server) adopt(ctx context.Context, name string, with func(store.Tx) err
 		if _, err := tx.ExecContext(ctx, `INSERT INTO git_repos VALUES (?, ?, 0, ?)
 			ON CONFLICT (name) DO UPDATE SET uid = excluded.uid, seq = 0, created = excluded.created`,
 			name, id.New(), store.FormatTime(s.now())); err != nil {
+			return err
+		}
+		if err := s.repositoryEvent(ctx, tx, event.TypeRepositoryCreated, name, s.now()); err != nil {
 			return err
 		}
 		if with != nil {
@@ -229,6 +233,9 @@ func (s *Server) Delete(ctx context.Context, name string) error {
 // forget removes the record of a repository.
 func (s *Server) forget(ctx context.Context, name string) error {
 	return s.db.Write(ctx, func(tx store.Tx) error {
+		if err := s.repositoryEvent(ctx, tx, event.TypeRepositoryDeleted, name, s.now()); err != nil {
+			return err
+		}
 		for _, statement := range []string{
 			`DELETE FROM git_refs WHERE repo = $1`,
 			`DELETE FROM git_rules WHERE repo = $1`,

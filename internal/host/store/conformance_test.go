@@ -179,6 +179,60 @@ func TestEventsAreRecordedOnceAndInOrder(t *testing.T) {
 	})
 }
 
+func TestEventsAreFiltered(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		ctx := t.Context()
+		db := p.open()
+		start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		if err := db.Write(ctx, func(tx store.Tx) error {
+			for i, typ := range []string{"a", "b", "c", "a", "b", "c"} {
+				subject := []string{"x", "y"}[i%2]
+				if _, err := store.Append(ctx, tx, fmt.Sprint(i), typ, subject, start.Add(time.Duration(i)*time.Hour), i); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for name, tc := range map[string]struct {
+			filter store.EventFilter
+			limit  int
+			want   string
+		}{
+			"all":        {limit: 10, want: "012345"},
+			"some":       {limit: 2, want: "01"},
+			"types":      {filter: store.EventFilter{Types: []string{"a", "c"}}, limit: 10, want: "0235"},
+			"subject":    {filter: store.EventFilter{Subject: "y"}, limit: 10, want: "135"},
+			"time":       {filter: store.EventFilter{Since: start.Add(time.Hour), Until: start.Add(3 * time.Hour)}, limit: 10, want: "12"},
+			"everything": {filter: store.EventFilter{Types: []string{"b"}, Subject: "x", Since: start.Add(time.Hour)}, limit: 10, want: "4"},
+			"nothing":    {filter: store.EventFilter{Types: []string{"d"}}, limit: 10, want: ""},
+		} {
+			got := ""
+			var last int64
+			for {
+				var list []store.Event
+				if err := db.Read(ctx, func(q store.Queryer) (err error) {
+					list, err = store.Events(ctx, q, tc.filter, last, tc.limit)
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range list {
+					got += e.Entry().ID
+					last = e.Seq
+				}
+				if len(list) == 0 || name == "some" {
+					break
+				}
+			}
+			if got != tc.want {
+				t.Errorf("%s: %s, want %s", name, got, tc.want)
+			}
+		}
+	})
+}
+
 func TestWriteIsAtomicAndSerial(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		ctx := t.Context()

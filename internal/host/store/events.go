@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/event"
 )
 
 // Event is one entry of the append-only event log.
@@ -20,7 +23,9 @@ type Event struct {
 }
 
 // Append records an event inside the transaction of the state it is about. The
-// same ID is recorded once: a second Append changes nothing and says false.
+// same ID is recorded once: a second Append changes nothing and says false. The
+// ID is made of the object, its generation and the transition (package id), so
+// that seeing a transition again gives the same one.
 func Append(ctx context.Context, tx Tx, id, typ, subject string, at time.Time, data any) (added bool, err error) {
 	b, err := json.Marshal(data)
 	if err != nil {
@@ -35,11 +40,54 @@ func Append(ctx context.Context, tx Tx, id, typ, subject string, at time.Time, d
 	return n == 1, err
 }
 
+// Entry is the event as package event renders it.
+func (e Event) Entry() event.Entry {
+	return event.Entry{ID: e.ID, Type: e.Type, Time: e.Time, Data: e.Data}
+}
+
+// EventFilter says which events are wanted. The zero value wants all.
+type EventFilter struct {
+	Types        []string  // one of these
+	Subject      string    // about this
+	Since, Until time.Time // that happened then; Until itself is not part of it
+}
+
 // EventsAfter returns up to limit events of type typ (any type when empty)
 // that come after seq, oldest first.
 func EventsAfter(ctx context.Context, q Queryer, typ string, seq int64, limit int) ([]Event, error) {
-	rows, err := q.QueryContext(ctx, `SELECT seq, id, type, subject, time, data FROM events
-		WHERE seq > ? AND (? = '' OR type = ?) ORDER BY seq LIMIT ?`, seq, typ, typ, limit)
+	var f EventFilter
+	if typ != "" {
+		f.Types = []string{typ}
+	}
+	return Events(ctx, q, f, seq, limit)
+}
+
+// Events returns up to limit events that f wants and that come after seq,
+// oldest first. The Seq of the last one is where to go on.
+func Events(ctx context.Context, q Queryer, f EventFilter, seq int64, limit int) ([]Event, error) {
+	query := `SELECT seq, id, type, subject, time, data FROM events WHERE seq > ?`
+	args := []any{seq}
+	and := func(condition string, values ...any) {
+		query += " AND " + condition
+		args = append(args, values...)
+	}
+	if len(f.Types) > 0 {
+		types := make([]any, len(f.Types))
+		for i, t := range f.Types {
+			types[i] = t
+		}
+		and("type IN (?"+strings.Repeat(", ?", len(types)-1)+")", types...)
+	}
+	if f.Subject != "" {
+		and("subject = ?", f.Subject)
+	}
+	if !f.Since.IsZero() {
+		and("time >= ?", FormatTime(f.Since))
+	}
+	if !f.Until.IsZero() {
+		and("time < ?", FormatTime(f.Until))
+	}
+	rows, err := q.QueryContext(ctx, query+` ORDER BY seq LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}

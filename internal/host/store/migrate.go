@@ -25,6 +25,10 @@ var migrations = []string{
 		consumer TEXT PRIMARY KEY,
 		seq      INTEGER NOT NULL
 	) STRICT;`,
+
+	// The types of events are CDEvents' since then.
+	`UPDATE events SET type = 'dev.cdeventsx.penstock-push.received.0.1.0' WHERE type = 'dev.penstock.git.push';
+	UPDATE events SET type = 'dev.cdevents.pipelinerun.finished.0.3.0' WHERE type = 'dev.penstock.ci.run.finished';`,
 }
 
 // Migrate brings the tables of room up to date: each statement list runs once,
