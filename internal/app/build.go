@@ -23,8 +23,14 @@ func openBuilder(g *cli.Globals) (cli.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	settings, err := m.Settings()
+	if err != nil {
+		return nil, err
+	}
+	hosts := registryHosts(settings.Listen)
 	return build.New(build.Options{
-		Socket:    m.BuildSocket(),
+		Socket:     m.BuildSocket(),
+		Registries: hosts, RegistryToken: tokenFor(m.ServerURL(settings), g.Server, m.DataDir()),
 		Importer:  nodeImages{node.New(m.NodeSocket())},
 		GitToken:  func(remote string) string { return tokenFor(remote, g.Server, m.DataDir()) },
 		StartWait: cliBuilderWait,

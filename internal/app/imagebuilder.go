@@ -61,7 +61,8 @@ func (b imageBuilder) Build(ctx context.Context, r actions.Build, log func(line 
 func ciRequest(r actions.Build) (build.Request, error) {
 	req := build.Request{
 		Context: r.Context, Dockerfile: r.Dockerfile, Target: r.Target, Args: r.Args, Labels: r.Labels, Platforms: r.Platforms,
-		Tags: r.Tags, NoCache: r.NoCache, Pull: r.Pull, Outputs: []build.Output{{Type: build.OutputNode}},
+		Tags: r.Tags, NoCache: r.NoCache, Pull: r.Pull, Outputs: []build.Output{{Type: build.OutputNode, Local: !r.Push}},
+		OnBehalf: true, RegistryToken: r.Token,
 	}
 	if len(r.Tags) == 0 {
 		req.Outputs = []build.Output{{Type: build.OutputCacheOnly}}

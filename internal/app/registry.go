@@ -18,6 +18,8 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/identity"
+	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/node"
 	"github.com/penstock-dev/penstock/internal/host/registry"
 	"github.com/penstock-dev/penstock/internal/host/registry/outside"
 	"github.com/penstock-dev/penstock/internal/host/registry/storage"
@@ -26,8 +28,8 @@ import (
 // images is the registry with what the API shows of it.
 type images struct {
 	*registry.Server
-	outside   *outside.Registry
-	nodeToken string
+	outside *outside.Registry
+	node    *nodeRegistry
 }
 
 // registryName is under which name the registry that listens on addr is known
@@ -40,9 +42,27 @@ func registryName(addr string) string {
 	return net.JoinHostPort("penstock.localhost", port)
 }
 
+// registryAddress is where this machine finds the registry that listens on
+// addr.
+func registryAddress(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// registryHosts are the registry's name and where this machine finds it.
+func registryHosts(listen string) []string {
+	return []string{registryName(listen), registryAddress(listen)}
+}
+
 // newImages makes the registry in the data directory.
-func newImages(dataDir, listen string, keeper *identity.Keeper, mirrors map[string]string, log *slog.Logger) (*images, error) {
-	dir := filepath.Join(dataDir, "registry")
+func newImages(m *machine.Machine, listen string, keeper *identity.Keeper, mirrors map[string]string, log *slog.Logger) (*images, error) {
+	dir := filepath.Join(m.DataDir(), "registry")
 	s, err := storage.Open(dir, storage.Options{})
 	if err != nil {
 		return nil, err
@@ -59,8 +79,8 @@ func newImages(dataDir, listen string, keeper *identity.Keeper, mirrors map[stri
 	_, port, _ := strings.Cut(name, ":")
 	return &images{registry.New(registry.Options{
 		Store: s, Access: imageAccess{keeper, sha256.Sum256([]byte(token))}, Outside: out, Log: log,
-		Names: []string{name, listen, "localhost:" + port},
-	}), out, token}, nil
+		Names: []string{name, registryAddress(listen), "localhost:" + port},
+	}), out, newNodeRegistry(m.NodeSocket(), node.Registry{Names: []string{name}, Endpoint: "http://" + registryAddress(listen), Token: token}, log)}, nil
 }
 
 // imageAccess lets in whom the keeper knows, and the node.

@@ -75,7 +75,9 @@ func (o runnerOptions) runLocked(ctx context.Context, lock *os.File, log *slog.L
 	m := o.machine
 	r := runner.Options{
 		Dir: jobdir.Dir(o.dir), Lock: lock, Log: log, Tools: filepath.Join(m.DataDir(), "ci", "tools"),
-		Actions: actions.New(imageBuilder{build.New(build.Options{Socket: m.BuildSocket(), Importer: nodeImages{node.New(m.NodeSocket())}, Log: log})}),
+		Actions: actions.New(imageBuilder{build.New(build.Options{
+			Socket: m.BuildSocket(), Importer: nodeImages{node.New(m.NodeSocket())}, Registries: registryHosts(o.listen), Log: log,
+		})}),
 	}
 	if o.sandbox == nil {
 		o.sandbox = &lazySandbox{dataDir: m.DataDir(), log: log}

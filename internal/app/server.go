@@ -136,7 +136,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	images, err := newImages(dir, o.listen, keeper, mirrors, log.With("room", "registry"))
+	images, err := newImages(o.machine, o.listen, keeper, mirrors, log.With("room", "registry"))
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		{name: "access", run: reviewer.Run, ready: reviewer.Ready},
 		{name: "git", run: repos.Run},
 		{name: "registry", run: images.Run},
+		{name: "images of the node", run: images.node.Run, ready: images.node.Ready},
 		{name: "ci", run: ci.Run},
 		{name: "blobs", run: func(ctx context.Context) error { return sweepBlobs(ctx, blobs, log.With("room", "blobs")) }},
 		{name: "runners", run: runners.Run},

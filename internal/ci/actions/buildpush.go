@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,10 +15,11 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/id"
 )
 
-// Builder builds images and puts them into the node.
+// Builder builds images, puts them into the node and pushes them.
 type Builder interface {
-	// Build builds b into the node under b.Tags and its digest. log gets lines
-	// of progress, one call after another.
+	// Build builds b into the node under b.Tags and its digest, and into
+	// Penstock's own registry where b.Push says so and a tag is one of its
+	// names. log gets lines of progress, one call after another.
 	Build(ctx context.Context, b Build, log func(line string)) (Built, error)
 }
 
@@ -30,6 +32,8 @@ type Build struct {
 	Labels     map[string]string
 	Platforms  []string
 	Tags       []string
+	Push       bool
+	Token      string // of the job
 	Secrets    map[string][]byte
 	CacheFrom  []string // as buildx takes them: "type=local,src=…"
 	CacheTo    []string
@@ -81,7 +85,8 @@ func (a buildPush) Run(ctx context.Context, s Step) error {
 	if err := a.context(ctx, s, &b, work); err != nil {
 		return err
 	}
-	toNode := s.Input("push") == "true" || s.Input("load") == "true"
+	b.Push, b.Token = s.Input("push") == "true", s.Job().Token
+	toNode := b.Push || s.Input("load") == "true"
 	switch {
 	case !toNode:
 		s.Warnf("No output specified with docker/build-push-action: neither push nor load is true, so the image is built and dropped")
@@ -90,7 +95,9 @@ func (a buildPush) Run(ctx context.Context, s Step) error {
 		return errors.New("tags must name the image when push or load is true")
 	default:
 		s.Printf("Image goes straight into this machine's node, under its tags and its digest: %s", strings.Join(b.Tags, ", "))
-		s.Printf("(There is no registry yet; push and load mean the same here.)")
+		if b.Push {
+			s.Printf("Names of %s are pushed to Penstock's registry as well; other registries get nothing from a job.", serverHost(s.Job().ServerURL))
+		}
 	}
 	done := s.Group("Building")
 	built, err := a.builder.Build(ctx, b, func(line string) { s.Printf("%s", line) })
@@ -255,4 +262,13 @@ func keyValues(text, what string) (map[string]string, error) {
 		out[strings.TrimSpace(k)] = v
 	}
 	return out, nil
+}
+
+// serverHost is the host of a URL, which is the registry's name.
+func serverHost(server string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		return server
+	}
+	return u.Host
 }

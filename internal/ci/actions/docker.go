@@ -4,8 +4,8 @@ import (
 	"context"
 )
 
-// dockerLogin is docker/login-action. There is nothing to log in to: images go
-// into the node directly, and base images are public or already there.
+// dockerLogin is docker/login-action. There is nothing to log in to: a build has
+// the job's rights at Penstock's registry, and no others.
 type dockerLogin struct{}
 
 func (dockerLogin) Inputs() map[string]Input {
@@ -20,7 +20,7 @@ func (dockerLogin) Run(_ context.Context, s Step) error {
 	if registry == "" {
 		registry = "docker.io"
 	}
-	s.Printf("No login at %s: images go straight into this machine's node. The credentials are not used and not kept.", registry)
+	s.Printf("No login at %s: builds have this job's rights at Penstock's own registry. The credentials are not used and not kept.", registry)
 	return nil
 }
 

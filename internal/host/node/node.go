@@ -3,6 +3,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,6 +121,22 @@ func (c *Client) ImportImage(ctx context.Context, r io.Reader, name string) ([]I
 // RemoveImage takes the name away.
 func (c *Client) RemoveImage(ctx context.Context, name string) error {
 	return c.call(ctx, "remove the image", http.MethodDelete, "/v1/images", url.Values{"name": {name}}, nil, nil)
+}
+
+// Registry says where Penstock's image registry is.
+type Registry struct {
+	Names    []string `json:"names"`    // by which images name it: penstock.localhost:7080
+	Endpoint string   `json:"endpoint"` // where the node finds it: http://127.0.0.1:7080
+	Token    string   `json:"token"`    // with which the node pulls
+}
+
+// SetRegistry tells the node where images come from. It remembers it.
+func (c *Client) SetRegistry(ctx context.Context, r Registry) error {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode registry: %w", err)
+	}
+	return c.call(ctx, "tell the node about the registry", http.MethodPut, "/v1/registry", nil, bytes.NewReader(b), nil)
 }
 
 // Stop begins the node's stop, which ends all Pods.

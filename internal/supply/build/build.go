@@ -34,6 +34,12 @@ type Options struct {
 	Socket string
 	// Importer is needed for outputs into the node only.
 	Importer Importer
+	// Registries are the hosts of Penstock's own registry: by names of images,
+	// and where the builder finds it. An image for the node that is named
+	// after one is pushed as well.
+	Registries []string
+	// RegistryToken opens it.
+	RegistryToken string
 	// GitToken returns the access token for a Git remote, "" for none. It is
 	// handed to git in its environment.
 	GitToken func(remote string) string
@@ -118,11 +124,11 @@ func (b *Builder) attempt(ctx context.Context, r Request, in inputs, work *works
 		return Result{}, err
 	}
 	defer c.close()
-	outs, err := newOutputs(ctx, r, work, b.o.Importer)
+	outs, err := newOutputs(ctx, r, work, b.o)
 	if err != nil {
 		return Result{}, err
 	}
-	opt, err := solveOptions(r, in, outs)
+	opt, err := solveOptions(r, in, outs, b.o)
 	if err != nil {
 		return Result{}, err
 	}

@@ -19,6 +19,9 @@ type Output struct {
 	Type string
 	// Dest is the path of the file or directory, "-" for Request.Stdout.
 	Dest string
+	// Local keeps an image for the node out of Penstock's own registry, where
+	// its name would have it pushed as well.
+	Local bool
 	// Attrs are passed on to BuildKit: compression=zstd, annotation.KEY=VALUE …
 	Attrs map[string]string
 }

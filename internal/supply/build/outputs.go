@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -32,14 +33,44 @@ type sink interface {
 	finish(ctx context.Context, err error) error
 }
 
-func newOutputs(ctx context.Context, r Request, work *workspace, node Importer) (*outputs, error) {
+func newOutputs(ctx context.Context, r Request, work *workspace, bo Options) (*outputs, error) {
 	outs := &outputs{}
 	for _, o := range r.Outputs {
-		if err := outs.add(ctx, o, r, work, node); err != nil {
+		if err := outs.add(ctx, o, r, work, bo.Importer); err != nil {
 			return nil, err
+		}
+		if o.Type == OutputNode && !o.Local {
+			outs.push(o, hostedNames(r.names(), bo.Registries))
 		}
 	}
 	return outs, nil
+}
+
+// push adds the push of an image that goes into the node as well: Pods have it
+// at once, and the registry has it for everybody else, and for a node that has
+// lost it. It is the same image, so the media types must be.
+func (outs *outputs) push(o Output, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	e := client.ExportEntry{Type: client.ExporterImage, Attrs: layerAttrs(o.Attrs)}
+	if e.Attrs["oci-mediatypes"] == "" {
+		e.Attrs["oci-mediatypes"] = "true"
+	}
+	e.Attrs["push"], e.Attrs["store"] = "true", "false"
+	e.Attrs["name"] = strings.Join(names, ",")
+	outs.exports = append(outs.exports, e)
+}
+
+// hostedNames are those of the names that are in one of the registries.
+func hostedNames(names, registries []string) []string {
+	var out []string
+	for _, n := range names {
+		if host, _, _ := strings.Cut(n, "/"); slices.Contains(registries, host) {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 func (outs *outputs) add(ctx context.Context, o Output, r Request, work *workspace, node Importer) error {

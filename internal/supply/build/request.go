@@ -47,6 +47,11 @@ type Request struct {
 	NoCacheFilter      []string // take no step of these stages from the cache
 	Pull               bool     // look for newer base images
 
+	// OnBehalf says that the build is for a CI job: it gets RegistryToken for
+	// Penstock's own registry, and no credentials of this user.
+	OnBehalf      bool
+	RegistryToken string
+
 	// Progress gets every status, one after another. It must not block for
 	// long: the build waits for it.
 	Progress func(Status)

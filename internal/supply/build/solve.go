@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth/authprovider"
@@ -51,16 +53,15 @@ func frontendAttrs(r Request) map[string]string {
 }
 
 // solveOptions puts together what BuildKit's client needs.
-func solveOptions(r Request, in inputs, outs *outputs) (client.SolveOpt, error) {
+func solveOptions(r Request, in inputs, outs *outputs, o Options) (client.SolveOpt, error) {
 	attrs := frontendAttrs(r)
 	maps.Copy(attrs, in.attrs)
 	secrets, err := openSecrets(r.Secrets)
 	if err != nil {
 		return client.SolveOpt{}, fmt.Errorf("open secrets: %w", err)
 	}
-	// Credentials for registries are the user's, where docker login put them.
 	auth := authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard)),
+		AuthConfigProvider: credentials(r, o),
 	})
 	return client.SolveOpt{
 		Frontend:      "dockerfile.v0",
@@ -75,4 +76,24 @@ func solveOptions(r Request, in inputs, outs *outputs) (client.SolveOpt, error) 
 		CacheExports: cacheExports(r.CacheTo),
 		Session:      []session.Attachable{secrets, auth},
 	}, nil
+}
+
+// credentials are the user's, where docker login put them; for Penstock's own
+// registry, the token. A build on behalf of a CI job has its token and no
+// others.
+func credentials(r Request, o Options) authprovider.AuthConfigProvider {
+	token := o.RegistryToken
+	users := authprovider.LoadAuthConfig(config.LoadDefaultConfigFile(io.Discard))
+	if r.OnBehalf {
+		token = r.RegistryToken
+		users = func(context.Context, string, []string, authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+			return types.AuthConfig{}, nil
+		}
+	}
+	return func(ctx context.Context, host string, scope []string, check authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+		if token != "" && slices.Contains(o.Registries, host) {
+			return types.AuthConfig{Username: "penstock", Password: token}, nil
+		}
+		return users(ctx, host, scope, check)
+	}
 }

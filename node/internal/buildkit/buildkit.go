@@ -37,6 +37,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // the codec BuildKit's messages need
+
+	"github.com/penstock-dev/penstock/node/internal/registry"
 )
 
 // Options configure a Server.
@@ -52,6 +54,9 @@ type Options struct {
 	Deny []netip.Prefix
 	// Nameservers for RUN steps; default those of /etc/resolv.conf.
 	Nameservers []netip.Addr
+
+	// Registry says where Penstock's own registry is; nil for none.
+	Registry *registry.Config
 
 	// CacheLimit bounds the build cache in bytes; default 20 GB, never more
 	// than a quarter of the file system.

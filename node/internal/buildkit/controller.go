@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/diff/apply"
 	ctdmetadata "github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/containerd/v2/plugins/diff/walking"
@@ -43,7 +44,6 @@ import (
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/leaseutil"
 	bknetwork "github.com/moby/buildkit/util/network"
-	"github.com/moby/buildkit/util/resolver"
 	"github.com/moby/buildkit/util/winlayers"
 	"github.com/moby/buildkit/version"
 	"github.com/moby/buildkit/worker"
@@ -87,7 +87,8 @@ func newBuilder(ctx context.Context, o Options, nw *network, steps *stepCounter)
 	if err != nil {
 		return nil, fmt.Errorf("start build sessions: %w", err)
 	}
-	w, sn, closers, err := newWorker(ctx, o, nw, steps)
+	registries := hosts(o)
+	w, sn, closers, err := newWorker(ctx, o, nw, steps, registries)
 	undo = append(undo, closers...)
 	if err != nil {
 		return nil, err
@@ -110,7 +111,6 @@ func newBuilder(ctx context.Context, o Options, nw *network, steps *stepCounter)
 		return nil, fmt.Errorf("open build history: %w", err)
 	}
 	undo = append(undo, history)
-	hosts := resolver.NewRegistryConfig(nil)
 	entries := int64(historyEntries)
 	ctl, err := control.NewController(control.Opt{
 		SessionManager:   sm,
@@ -123,11 +123,11 @@ func newBuilder(ctx context.Context, o Options, nw *network, steps *stepCounter)
 		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
 			"inline":   inline.ResolveCacheExporterFunc(),
 			"local":    localcache.ResolveCacheExporterFunc(sm),
-			"registry": registrycache.ResolveCacheExporterFunc(sm, hosts),
+			"registry": registrycache.ResolveCacheExporterFunc(sm, registries),
 		},
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
 			"local":    localcache.ResolveCacheImporterFunc(sm),
-			"registry": registrycache.ResolveCacheImporterFunc(sm, w.ContentStore(), hosts),
+			"registry": registrycache.ResolveCacheImporterFunc(sm, w.ContentStore(), registries),
 		},
 		// No entitlements: neither the host's network nor privileges.
 		MeterProvider:  noop.NewMeterProvider(),
@@ -147,7 +147,7 @@ func newBuilder(ctx context.Context, o Options, nw *network, steps *stepCounter)
 
 // newWorker assembles the one worker. It returns what must be closed when the
 // worker is not going to be used, also with an error.
-func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) (_ *base.Worker, sn snapshots.Snapshotter, closers []io.Closer, err error) {
+func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter, registries docker.RegistryHosts) (_ *base.Worker, sn snapshots.Snapshotter, closers []io.Closer, err error) {
 	snName, newSnapshotter := snapshotter(o)
 	root := filepath.Join(o.Root, "runc-"+snName)
 	if err := os.MkdirAll(root, 0o700); err != nil {
@@ -228,7 +228,7 @@ func newWorker(ctx context.Context, o Options, nw *network, steps *stepCounter) 
 		ContentStore:     content,
 		Applier:          winlayers.NewFileSystemApplierWithWindows(content, apply.NewFileSystemApplier(content)),
 		Differ:           winlayers.NewWalkingDiffWithWindows(content, walking.NewWalkingDiff(content)),
-		RegistryHosts:    resolver.NewRegistryConfig(nil),
+		RegistryHosts:    registries,
 		LeaseManager:     leaseutil.WithNamespace(ctdmetadata.NewLeaseManager(mdb), "buildkit"),
 		GarbageCollect:   mdb.GarbageCollect,
 		ParallelismSem:   sem,

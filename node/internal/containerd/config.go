@@ -13,6 +13,7 @@ type Params struct {
 	CNIConf     string
 	Runc        string
 	PauseImage  string
+	HostsDir    string // says where images of each registry come from
 	// RestrictOOM is needed without CAP_SYS_RESOURCE: the kernel then refuses
 	// to lower the score that Kubernetes wants for the sandbox.
 	RestrictOOM bool
@@ -64,6 +65,9 @@ func Config(p Params) string {
 	w("    bin_dir = %q", p.CNIBin)
 	w("    conf_dir = %q", p.CNIConf)
 	w("    max_conf_num = 1")
+	w("")
+	w("  [plugins.\"io.containerd.grpc.v1.cri\".registry]")
+	w("    config_path = %q", p.HostsDir)
 	w("")
 	w("  [plugins.\"io.containerd.grpc.v1.cri\".containerd]")
 	w("    snapshotter = \"overlayfs\"")

@@ -13,7 +13,7 @@ import (
 func params() Params {
 	return Params{
 		Root: "/d/containerd/root", State: "/d/run/containerd", Socket: "/d/run/containerd.sock", CNIBin: "/usr/lib/cni",
-		CNIConf: "/d/cni/net.d", Runc: "/usr/sbin/runc", PauseImage: "penstock.localhost:7080/penstock/pause:1",
+		CNIConf: "/d/cni/net.d", Runc: "/usr/sbin/runc", PauseImage: "penstock.localhost:7080/penstock/pause:1", HostsDir: "/d/registry/hosts",
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/penstock-dev/penstock/node/internal/fault"
 	"github.com/penstock-dev/penstock/node/internal/images"
+	"github.com/penstock-dev/penstock/node/internal/registry"
 	"github.com/penstock-dev/penstock/node/internal/supervise"
 )
 
@@ -61,12 +62,13 @@ type state interface {
 
 // Server answers on the control socket.
 type Server struct {
-	Socket string
-	Base   Status // all that does not change
-	State  state
-	Images *images.Store // nil with --api-only
-	Stop   func()        // begins the graceful stop
-	Log    *slog.Logger
+	Socket   string
+	Base     Status // all that does not change
+	State    state
+	Images   *images.Store    // nil with --api-only
+	Registry *registry.Config // nil with --api-only
+	Stop     func()           // begins the graceful stop
+	Log      *slog.Logger
 }
 
 // Run serves until ctx is done.
@@ -130,6 +132,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("GET /v1/images", s.withImages(s.listImages))
 	mux.HandleFunc("POST /v1/images", s.withImages(s.importImage))
 	mux.HandleFunc("DELETE /v1/images", s.withImages(s.removeImage))
+	mux.HandleFunc("PUT /v1/registry", s.withImages(s.setRegistry))
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusAccepted, map[string]string{"state": "stopping"})
 		s.Stop()
@@ -203,7 +206,7 @@ func (s *Server) withImages(h func(http.ResponseWriter, *http.Request) error) ht
 
 func code(err error) int {
 	switch {
-	case errors.Is(err, images.ErrInvalid):
+	case errors.Is(err, images.ErrInvalid), errors.Is(err, registry.ErrInvalid):
 		return http.StatusBadRequest
 	case errors.Is(err, images.ErrNotFound):
 		return http.StatusNotFound
@@ -238,6 +241,22 @@ func (s *Server) removeImage(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 	}
 	return err
+}
+
+// maxSettings bounds what one request may say.
+const maxSettings = 64 << 10
+
+// setRegistry takes where the image registry is.
+func (s *Server) setRegistry(w http.ResponseWriter, r *http.Request) error {
+	var in registry.Settings
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSettings)).Decode(&in); err != nil {
+		return fmt.Errorf("%w: the settings of the registry: %w", registry.ErrInvalid, err)
+	}
+	if err := s.Registry.Set(in); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 func answer(w http.ResponseWriter, code int, v any) {

@@ -54,6 +54,7 @@ func (d Dir) Containerd() string        { return d.Path("containerd") }
 func (d Dir) CNI() string               { return d.Path("cni") }
 func (d Dir) Volumes() string           { return d.Path("volumes") }
 func (d Dir) BuildKit() string          { return d.Path("buildkit") }
+func (d Dir) Registry() string          { return d.Path("registry") }
 func (d Dir) Kubeconfigs() string       { return d.Path("kubeconfig") }
 func (d Dir) AdminKubeconfig() string   { return d.Path("admin.kubeconfig") }
 func (d Dir) ControlSocket() string     { return d.Path("run", "control.sock") }

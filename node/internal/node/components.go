@@ -158,7 +158,7 @@ func (n *node) containerd(ctx context.Context, ready func()) error {
 		LogFile: filepath.Join(n.dir.Log(), "containerd.log"), Log: n.Log.With("component", "containerd"),
 		Params: containerd.Params{
 			Root: n.dir.Path("containerd", "root"), State: n.dir.ContainerdState(), Socket: n.dir.ContainerdSocket(),
-			CNIBin: n.facts.CNIBin, CNIConf: conf, Runc: n.facts.Runc, PauseImage: infra.PauseImage,
+			CNIBin: n.facts.CNIBin, CNIConf: conf, Runc: n.facts.Runc, PauseImage: infra.PauseImage, HostsDir: n.registry.HostsDir(),
 			RestrictOOM: !n.facts.SysResource, AppArmor: n.facts.AppArmor,
 		},
 	}, ready)
@@ -255,7 +255,7 @@ func (n *node) builderOptions() (buildkit.Options, error) {
 	}
 	return buildkit.Options{
 		Root: n.dir.BuildKit(), Socket: n.dir.BuildKitSocket(), Runc: n.facts.Runc,
-		Bridge: n.BuilderBridge, Subnet: subnet, Deny: []netip.Prefix{n.plan.Pods, n.plan.Services},
+		Bridge: n.BuilderBridge, Subnet: subnet, Deny: []netip.Prefix{n.plan.Pods, n.plan.Services}, Registry: n.registry,
 		Log: logs.Quiet(n.Log.With("component", "builder")),
 	}, nil
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/penstock-dev/penstock/node/internal/layout"
 	"github.com/penstock-dev/penstock/node/internal/network"
 	"github.com/penstock-dev/penstock/node/internal/pki"
+	"github.com/penstock-dev/penstock/node/internal/registry"
 	"github.com/penstock-dev/penstock/node/internal/supervise"
 	"github.com/penstock-dev/penstock/node/internal/volumes"
 )
@@ -42,6 +43,7 @@ type node struct {
 	leaves   []pki.Leaf
 	listener net.Listener // of the apiserver
 	images   *images.Store
+	registry *registry.Config     // nil with APIOnly
 	client   kubernetes.Interface // of our own parts; set when the kubeconfigs are
 
 	provisions *volumes.Provisions // unless APIOnly
@@ -85,7 +87,7 @@ func Run(ctx context.Context, c Config) (stop bool, err error) {
 	}
 	var stopping atomic.Bool
 	srv := &control.Server{
-		Socket: n.dir.ControlSocket(), Base: n.status(), State: g, Images: n.images, Log: c.Log,
+		Socket: n.dir.ControlSocket(), Base: n.status(), State: g, Images: n.images, Registry: n.registry, Log: c.Log,
 		Stop: func() { stopping.Store(true); cancel() },
 	}
 	sup, supCtx := errgroup.WithContext(context.WithoutCancel(ctx))
@@ -152,6 +154,10 @@ func (n *node) write() error {
 	if !n.APIOnly {
 		n.leaves = append(n.leaves, pki.Node(n.Name, n.plan.Node.AsSlice())...)
 		n.images = &images.Store{Socket: n.dir.ContainerdSocket(), Log: n.Log}
+		var err error
+		if n.registry, err = registry.Load(n.dir.Registry()); err != nil {
+			return err
+		}
 	}
 	issued, err := n.pki.Ensure(n.leaves)
 	if err != nil {
