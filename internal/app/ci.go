@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,10 @@ type ciOptions struct {
 	git     *git.Server
 	keeper  *identity.Keeper
 	pushes  *bus.Topic[event.Push]
-	log     *slog.Logger
+	// finished is told of runs that ended.
+	finished *bus.Topic[event.RunFinished]
+	tracing  bool // steps find the id of their span in TRACEPARENT
+	log      *slog.Logger
 }
 
 // newCI makes the CI room.
@@ -48,9 +52,9 @@ func newCI(ctx context.Context, o ciOptions) (*runs.Service, *runs.StandbyRunner
 	if o.log.Enabled(ctx, slog.LevelDebug) {
 		args = append(args, "-v")
 	}
-	standby := runs.NewStandbyRunner(runs.ProcessRunner{Program: self, Args: args}, o.log)
+	standby := runs.NewStandbyRunner(runs.ProcessRunner{Program: self, Args: args, Env: withoutOTel(os.Environ())}, o.log)
 	opt := runs.Options{
-		DB: o.db, Blobs: o.blobs, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes,
+		DB: o.db, Blobs: o.blobs, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes, Finished: o.finished, Tracing: o.tracing,
 		Runner: standby, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
 		IsJob: func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
 	}
@@ -60,6 +64,12 @@ func newCI(ctx context.Context, o ciOptions) (*runs.Service, *runs.StandbyRunner
 	}
 	ci, err := runs.New(ctx, opt)
 	return ci, standby, err
+}
+
+// withoutOTel keeps from jobs where our traces go, which may hold a key to that
+// place.
+func withoutOTel(env []string) []string {
+	return slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "OTEL_") })
 }
 
 func jobsDir(dataDir string) string { return filepath.Join(dataDir, "ci", "jobs") }

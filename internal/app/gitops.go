@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/gitops/application"
 	"github.com/penstock-dev/penstock/internal/gitops/render"
 	"github.com/penstock-dev/penstock/internal/host/git"
+	"github.com/penstock-dev/penstock/internal/host/observe"
 )
 
 // pushBuffer is how many pushes may wait for the application controller; it
@@ -22,7 +23,7 @@ const pushBuffer = 256
 
 // newApplications connects the application controller to the Git host and the
 // cluster. unsubscribe ends its share of the pushes.
-func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event.Push], log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
+func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event.Push], seen *observe.Observer, own *ownWork, log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
 	sub := pushes.Subscribe(pushBuffer)
 	c, err = application.New(application.Options{
 		Kubeconfig:  o.kubeconfigFile(),
@@ -31,6 +32,9 @@ func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event
 		Pushes:      sub.C,
 		IngressPort: gatewayPort(o),
 		Log:         log.With("room", "gitops"),
+
+		QueueMetrics: seen.NewQueues("gitops"),
+		Synced:       own.synced(repos),
 	})
 	if err != nil {
 		sub.Close()

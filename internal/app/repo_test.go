@@ -14,8 +14,10 @@ import (
 // TestServerScripts runs scripts against a server process of their own, which
 // listens where PENSTOCK_SERVER says. "answers" waits for it, "appears RUN" for
 // a run.
-func TestServerScripts(t *testing.T) {
-	p := params("testdata/server")
+func TestServerScripts(t *testing.T) { testscript.Run(t, serverParams("testdata/server")) }
+
+func serverParams(dir string) testscript.Params {
+	p := params(dir)
 	p.Setup = func(e *testscript.Env) error {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -58,5 +60,5 @@ func TestServerScripts(t *testing.T) {
 			}
 		}
 	}
-	testscript.Run(t, p)
+	return p
 }

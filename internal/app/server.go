@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,12 +19,14 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/face/api"
 	"github.com/penstock-dev/penstock/internal/face/cli"
+	"github.com/penstock-dev/penstock/internal/face/web"
 	"github.com/penstock-dev/penstock/internal/host/access"
 	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
+	"github.com/penstock-dev/penstock/internal/host/observe"
 	"github.com/penstock-dev/penstock/internal/host/replay"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
@@ -44,7 +45,9 @@ func newServer(g *cli.Globals) *cobra.Command {
 				return err
 			}
 			o.machine = m
-			level := slog.LevelInfo - slog.Level(4*g.Verbose)
+			level := &slog.LevelVar{}
+			level.Set(slog.LevelInfo - slog.Level(4*g.Verbose))
+			o.level = level
 			log := slog.New(slog.NewJSONHandler(g.Err, &slog.HandlerOptions{Level: level}))
 			return serve(c.Context(), o, log)
 		},
@@ -67,6 +70,7 @@ type serverOptions struct {
 	kubeconfig string
 	runtime    string
 	mirrors    []string
+	level      *slog.LevelVar // of the log, changed through the admin socket
 	blobs      string
 }
 
@@ -84,7 +88,7 @@ func (o serverOptions) kubeconfigFile() string {
 // The order: port and data directory first, so that a second server fails
 // before it touches anything; then the store, which everybody writes to; then
 // the rooms.
-func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
+func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	l, err := listen(ctx, o.listen)
 	if err != nil {
 		return err
@@ -96,6 +100,15 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		return err
 	}
 	defer release()
+	seen, err := observe.New(ctx, observe.Options{Service: "penstock-server", Log: log.With("room", "observe")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeObserver(ctx, seen)) }()
+	admin, err := newAdminSocket(ctx, o.machine.ServerSocket(), seen, o.level, log)
+	if err != nil {
+		return err
+	}
 	where, err := findDatabase(dir, o.database, o.databaseFile)
 	if err != nil {
 		return err
@@ -125,6 +138,8 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	}
 	url := o.machine.ServerURL(machine.Settings{Listen: o.listen})
 	var pushes bus.Topic[event.Push]
+	var finished bus.Topic[event.RunFinished]
+	own := newOwnWork(seen, topics{&pushes, &finished}, log.With("room", "observe"))
 	repos, err := git.New(ctx, git.Options{
 		Root: filepath.Join(dir, "git"), DB: db, Access: keeper, Pushes: &pushes,
 		URLs: []string{url + "/git/"}, Log: log.With("room", "git"),
@@ -142,9 +157,12 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	}
 	ci, runners, err := newCI(ctx, ciOptions{
 		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
-		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, log: log.With("room", "ci"),
+		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, finished: &finished, tracing: seen.Tracing(), log: log.With("room", "ci"),
 	})
 	if err != nil {
+		return err
+	}
+	if err := own.watch(seen, ci); err != nil {
 		return err
 	}
 	a := api.New()
@@ -154,7 +172,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 	a.Grants(reviewer)
 	a.Audit(trail)
 	a.Idempotency(replays)
-	apps, unsubscribe, err := newApplications(o, repos, &pushes, log)
+	apps, unsubscribe, err := newApplications(o, repos, &pushes, seen, own, log)
 	if err != nil {
 		return err
 	}
@@ -169,17 +187,33 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) error {
 		{name: "runners", run: runners.Run},
 		{name: "gitops", run: apps.Run, ready: apps.Ready},
 	}
+	rooms = append(rooms, own.rooms(seen, db)...)
+	pages, err := web.New(a.Handler(keeper))
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/git/", repos)
 	mux.Handle("/v2/", images)
 	mux.Handle("/readyz", readyz(rooms))
 	mux.Handle("/login", api.LoginPage())
-	mux.Handle("/", a.Handler(keeper))
-	rooms = append(rooms, room{name: "http", run: func(ctx context.Context) error {
-		return serveHTTP(ctx, l, api.Front(mux, log.With("room", "http")), log)
+	mux.Handle("/metrics", seen.Metrics())
+	mux.Handle("/", pages)
+	rooms = append(rooms, room{name: "admin", run: admin.run}, room{name: "http", stop: drain + time.Second, run: func(ctx context.Context) error {
+		return serveHTTP(ctx, l, api.Front(seen.HTTP(routeOf, mux), log.With("room", "http")), log)
 	}})
-	log.Info("serving", "address", l.Addr().String())
-	return runRooms(ctx, rooms)
+	log.Info("serving", "address", l.Addr().String(), "pages", pages.Built(), "traces", seen.Tracing())
+	return runRooms(ctx, rooms, log)
+}
+
+// closeObserver sends the traces that are left, for a moment.
+func closeObserver(ctx context.Context, o *observe.Observer) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := o.Close(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("send what is left of the traces: %w", err)
+	}
+	return nil
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {
@@ -188,19 +222,6 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, &problem.Error{Op: "listen on", Subject: addr, Err: err, Hint: "penstock doctor"}
 	}
 	return l, nil
-}
-
-// readyz answers 200 when every room can do its work, else 503 with what it
-// waits for.
-func readyz(rooms []room) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		names := waiting(rooms)
-		if len(names) > 0 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(names) == 0, "waitingFor": names})
-	})
 }
 
 // Requests in flight have until drain when the server ends. Halfway their

@@ -78,6 +78,7 @@ type Spec struct {
 	Needs          json.RawMessage   `json:"needs"`
 	Vars           json.RawMessage   `json:"vars"`
 	Inputs         json.RawMessage   `json:"inputs"`
+	Trace          string            `json:"trace,omitempty"` // W3C traceparent of the job's span; "" without traces
 }
 
 // Secrets of a job. They are never part of Spec, of arguments or of logs.

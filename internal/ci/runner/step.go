@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/base/tracing"
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/engine"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
@@ -310,6 +311,9 @@ func (s *step) prepare() error {
 		c.github.Set("action_ref", ref)
 	}
 	addContexts(s.env, c.github, c.runner)
+	if job, ok := tracing.ParseParent(s.job.spec.Trace); ok && s.env.values["TRACEPARENT"] == "" {
+		s.env.set("TRACEPARENT", tracing.Step(job, s.number).Parent())
+	}
 	for _, f := range fileCommands {
 		s.env.set(f, s.files.path(f))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
+	"github.com/penstock-dev/penstock/internal/base/tracing"
 	"github.com/penstock-dev/penstock/internal/ci/engine"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
@@ -265,6 +266,9 @@ func (s *Service) spawn(ctx context.Context, a active, key string, jobID int64, 
 		JobID: jobName(a.ID, key), Name: e.Name, Repo: a.Repo, Job: j, WorkflowEnv: a.workflow.Env, Defaults: a.workflow.Defaults,
 		TimeoutMinutes: e.TimeoutMinutes, ServerURL: s.ServerURL,
 		GitHub: json.RawMessage(expr.ToJSON(a.github)), Needs: json.RawMessage(expr.ToJSON(e.Needs)),
+	}
+	if s.Tracing {
+		spec.Trace = tracing.Job(tracing.Run(a.Repo, a.ID, a.CreatedAt), key).Parent()
 	}
 	lock, err := dir.Lock()
 	if errors.Is(err, jobdir.ErrLocked) { // started by us before we died

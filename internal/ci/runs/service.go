@@ -85,6 +85,9 @@ type Options struct {
 	// pushes start no runs, or runs could start each other for ever. May be
 	// nil.
 	IsJob func(actor string) bool
+	// Tracing says that the traces of runs are sent somewhere: then steps
+	// learn which span is theirs, to add to it.
+	Tracing bool
 	// Sweep removes what dead runners left on the machine; may be nil.
 	Sweep func(ctx context.Context) error
 	Now   func() time.Time // default time.Now

@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/buildinfo"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/identity"
+	"github.com/penstock-dev/penstock/internal/host/observe"
 )
 
 // API collects routes on a mux. Make it with [New], let each noun register,
@@ -57,6 +58,10 @@ func New() *API {
 	}
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
 	a := &API{mux: mux, huma: humago.New(mux, config), needs: map[string]need{}}
+	a.huma.UseMiddleware(func(c huma.Context, next func(huma.Context)) {
+		observe.SetRoute(c.Context(), c.Operation().Path)
+		next(c)
+	})
 	a.base()
 	return a
 }

@@ -66,18 +66,38 @@ func (i Item) text(now time.Time, ascii bool) string {
 
 // New returns a view on out: a live one when out is a terminal that a person
 // reads, else a plain one. plain asks for lines without shapes.
+//
+// Where the locale has no UTF-8 (LANG=C) or the terminal can do nothing
+// (TERM=dumb), the words stand alone: no shape, nothing that is not ASCII.
 func New(out io.Writer, plain bool) View {
+	ascii := plain || !unicode(os.Getenv)
 	if plain || !Terminal(out) {
-		return NewPlainView(out, plain)
+		return NewPlainView(out, ascii)
 	}
 	fd := int(out.(*os.File).Fd())
-	return NewLiveView(out, func() (int, int) {
+	return NewLiveView(out, ascii, func() (int, int) {
 		w, h, err := term.GetSize(fd)
 		if err != nil {
 			return 80, 24
 		}
 		return w, h
 	})
+}
+
+// unicode says whether the environment can show more than ASCII. As in the C
+// library, the first variable that is set counts; when none is, we take what is
+// usual: a pipe or a service without a locale is read by programs and modern
+// terminals.
+func unicode(getenv func(string) string) bool {
+	if getenv("TERM") == "dumb" {
+		return false
+	}
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(getenv(name)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return true
 }
 
 // Terminal says whether out is a terminal that can be redrawn and that a person
@@ -122,8 +142,9 @@ func (v *plainView) Close() {}
 
 // liveView redraws the items in place.
 type liveView struct {
-	out  io.Writer
-	size func() (width, height int)
+	out   io.Writer
+	ascii bool
+	size  func() (width, height int)
 
 	mu    sync.Mutex
 	items []Item
@@ -133,9 +154,10 @@ type liveView struct {
 	done sync.WaitGroup
 }
 
-// NewLiveView returns a view for a terminal of the given size.
-func NewLiveView(out io.Writer, size func() (width, height int)) View {
-	v := &liveView{out: out, size: size, stop: make(chan struct{})}
+// NewLiveView returns a view for a terminal of the given size. ascii leaves the
+// shapes out.
+func NewLiveView(out io.Writer, ascii bool, size func() (width, height int)) View {
+	v := &liveView{out: out, ascii: ascii, size: size, stop: make(chan struct{})}
 	v.done.Go(v.tick)
 	return v
 }
@@ -175,7 +197,7 @@ func (v *liveView) Close() {
 // draw replaces our lines on the screen in a single write.
 func (v *liveView) draw(now time.Time) {
 	width, height := v.size()
-	lines := layout(v.items, now, width, height-1)
+	lines := layout(v.items, now, width, height-1, v.ascii)
 	var b strings.Builder
 	if v.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", v.drawn)
@@ -191,7 +213,7 @@ func (v *liveView) draw(now time.Time) {
 // layout makes at most height lines of at most width columns: what is below a
 // finished item is folded away, and if that is not enough, the oldest lines
 // are.
-func layout(items []Item, now time.Time, width, height int) []string {
+func layout(items []Item, now time.Time, width, height int, ascii bool) []string {
 	var lines []string
 	folded := -1 // depth below which items are hidden
 	for _, i := range items {
@@ -202,19 +224,23 @@ func layout(items []Item, now time.Time, width, height int) []string {
 		if i.State == "passed" || i.State == "skipped" || i.State == "queued" {
 			folded = i.Depth
 		}
-		lines = append(lines, cut(i.text(now, false), width))
+		lines = append(lines, cut(i.text(now, ascii), width, ascii))
 	}
 	if height > 1 && len(lines) > height {
 		hidden := len(lines) - height + 1
-		lines = append([]string{cut(fmt.Sprintf("(%d lines above)", hidden), width)}, lines[hidden:]...)
+		lines = append([]string{cut(fmt.Sprintf("(%d lines above)", hidden), width, ascii)}, lines[hidden:]...)
 	}
 	return lines
 }
 
 // cut shortens s to width columns. The text of our views is one column a rune.
-func cut(s string, width int) string {
+func cut(s string, width int, ascii bool) string {
 	if width < 1 || utf8.RuneCountInString(s) <= width {
 		return s
 	}
-	return string([]rune(s)[:width-1]) + "…"
+	end := "…"
+	if ascii {
+		end = "~"
+	}
+	return string([]rune(s)[:width-1]) + end
 }

@@ -51,7 +51,7 @@ func TestLayout(t *testing.T) {
     ● running   Build the program  1.0s
   ○ queued    deploy`},
 	} {
-		got := "\n" + strings.Join(layout(scene(), at(21), c.width, c.height), "\n")
+		got := "\n" + strings.Join(layout(scene(), at(21), c.width, c.height, false), "\n")
 		if d := cmp.Diff(c.want, got); d != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, d)
 		}
@@ -81,7 +81,7 @@ func TestPlainViewSaysEachChangeOnce(t *testing.T) {
 
 func TestLiveViewEndsWithTheLastState(t *testing.T) {
 	var out bytes.Buffer
-	v := NewLiveView(&out, func() (int, int) { return 80, 24 })
+	v := NewLiveView(&out, false, func() (int, int) { return 80, 24 })
 	items := scene()
 	v.Update(items)
 	items[1].State, items[1].Ended = "failed", at(30)
@@ -94,5 +94,37 @@ func TestLiveViewEndsWithTheLastState(t *testing.T) {
 	}
 	if !strings.HasPrefix(last, "\x1b[6A") {
 		t.Errorf("the last frame does not replace the 6 lines of the one before: %q", last[:8])
+	}
+}
+
+func TestWhereThereIsOnlyASCII(t *testing.T) {
+	for _, c := range []struct {
+		env  string
+		want bool
+	}{
+		{"", true},
+		{"LANG=C", false},
+		{"LANG=POSIX", false},
+		{"LANG=en_US.UTF-8", true},
+		{"LANG=de_DE.utf8 TERM=xterm", true},
+		{"LANG=en_US.UTF-8 LC_ALL=C", false},
+		{"LANG=C LC_CTYPE=C.UTF-8", true},
+		{"LANG=en_US.UTF-8 TERM=dumb", false},
+	} {
+		env := map[string]string{}
+		for _, kv := range strings.Fields(c.env) {
+			k, v, _ := strings.Cut(kv, "=")
+			env[k] = v
+		}
+		if got := unicode(func(k string) string { return env[k] }); got != c.want {
+			t.Errorf("%q: unicode %v", c.env, got)
+		}
+	}
+	for _, width := range []int{80, 20} {
+		for _, line := range layout(scene(), at(21), width, 4, true) {
+			if i := strings.IndexFunc(line, func(r rune) bool { return r > 126 || r < 32 }); i >= 0 {
+				t.Errorf("width %d: %q is not ASCII", width, line)
+			}
+		}
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/penstock-dev/penstock/api/argo/v1alpha1"
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/gitops/live"
 	"github.com/penstock-dev/penstock/internal/gitops/render"
@@ -52,6 +53,11 @@ type Options struct {
 	// Resync is how long a comparison is good for without a reason to repeat
 	// it; default 2 minutes and up to half as much again.
 	Resync time.Duration
+	// QueueMetrics tells about the two queues; may be nil.
+	QueueMetrics workqueue.MetricsProvider
+	// Synced is told of operations that ended, after that is recorded; may be
+	// nil. It must not wait.
+	Synced func(app *v1alpha1.Application, state v1alpha1.OperationState)
 	Now    func() time.Time // default time.Now
 	Log    *slog.Logger     // default discards
 }
@@ -133,8 +139,8 @@ func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	c.live = live.New(ctx, c.cluster, c.liveChanged, c.log)
-	c.refreshes = newQueue("refresh")
-	c.operations = newQueue("operation")
+	c.refreshes = c.newQueue("refresh")
+	c.operations = c.newQueue("operation")
 	// Stopped in this order: no more events, then no more work, then the
 	// watches that the work started.
 	defer c.live.Wait()
@@ -222,10 +228,10 @@ func (c *Controller) retryConnect(err error) time.Duration {
 	return 200 * time.Millisecond
 }
 
-func newQueue(name string) workqueue.TypedRateLimitingInterface[string] {
+func (c *Controller) newQueue(name string) workqueue.TypedRateLimitingInterface[string] {
 	return workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[string](500*time.Millisecond, 2*time.Minute),
-		workqueue.TypedRateLimitingQueueConfig[string]{Name: name})
+		workqueue.TypedRateLimitingQueueConfig[string]{Name: name, MetricsProvider: c.o.QueueMetrics})
 }
 
 // work takes names from q until it is shut down. An error puts the name back,

@@ -365,6 +365,9 @@ func (r *run) end(ctx context.Context, phase, message string) error {
 	failpoint.Hit("gitops.operation.end.after")
 	r.c.setSyncer(r.app.Name, "", nil)
 	r.c.log.Info("sync ended", "application", r.app.Name, "phase", phase, "revision", revisionOf(r.state), "message", r.state.Message)
+	if r.c.o.Synced != nil {
+		r.c.o.Synced(r.app, r.state)
+	}
 	l := levelHard
 	if r.state.Operation.InitiatedBy.Automated {
 		l = levelLatest

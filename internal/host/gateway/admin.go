@@ -16,6 +16,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/buildinfo"
 	"github.com/penstock-dev/penstock/internal/host/gateway/proxy"
 	"github.com/penstock-dev/penstock/internal/host/gateway/route"
+	"github.com/penstock-dev/penstock/internal/host/observe"
 )
 
 // admin answers on a unix socket that only the owner can open:
@@ -23,6 +24,9 @@ import (
 //	GET /v1/status  Status
 //	GET /readyz     200 when requests are routed by a table, else 503
 //	GET /v1/routes  the table, with what was not taken and why
+//	GET /livez      200
+//	GET /version    which program this is
+//	GET /metrics    counts for Prometheus
 //	GET /debug/pprof/
 //	POST /v1/handover  see handOverPath
 type admin struct {
@@ -30,11 +34,12 @@ type admin struct {
 	proxy      *proxy.Proxy
 	state      *state
 	successors chan successor
+	metrics    http.Handler
 }
 
 const adminSocket = "admin.sock"
 
-func newAdmin(socket string, p *proxy.Proxy, st *state) (*admin, error) {
+func newAdmin(ctx context.Context, socket string, p *proxy.Proxy, st *state) (*admin, error) {
 	if err := os.Remove(socket); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("remove old admin socket: %w", err)
 	}
@@ -47,7 +52,15 @@ func newAdmin(socket string, p *proxy.Proxy, st *state) (*admin, error) {
 		ln.Close()
 		return nil, fmt.Errorf("protect admin socket: %w", err)
 	}
-	return &admin{ln: ln.(*net.UnixListener), proxy: p, state: st, successors: make(chan successor)}, nil
+	o, err := observe.New(ctx, observe.Options{Service: "penstock-gateway", Getenv: noTraces})
+	if err == nil {
+		err = o.Registry().Register(stats{p})
+	}
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("make the gateway's metrics: %w", err)
+	}
+	return &admin{ln: ln.(*net.UnixListener), proxy: p, state: st, successors: make(chan successor), metrics: o.Metrics()}, nil
 }
 
 // handedOver leaves the socket's name to the successor's socket.
@@ -66,6 +79,9 @@ func (a *admin) run(ctx context.Context) error {
 	})
 	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, a.proxy.Table()) })
 	mux.HandleFunc("POST "+handOverPath, func(w http.ResponseWriter, _ *http.Request) { a.handOver(ctx, w) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, buildinfo.Get()) })
+	mux.Handle("GET /metrics", a.metrics)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -96,7 +96,7 @@ func Run(ctx context.Context, o Options) error {
 		}
 		o.Log.Info("took over from the running gateway")
 	}
-	admin, err := newAdmin(filepath.Join(o.Dir, adminSocket), p, st)
+	admin, err := newAdmin(ctx, filepath.Join(o.Dir, adminSocket), p, st)
 	if err != nil {
 		srv.leave()
 		srv.drain(ctx)

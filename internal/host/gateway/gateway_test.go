@@ -141,6 +141,11 @@ func TestServesSavedRoutes(t *testing.T) {
 	if code, _ := get(t, "unix", filepath.Join(dir, "admin.sock"), "gateway", "/readyz"); code != 200 {
 		t.Errorf("readyz %d", code)
 	}
+	for path, want := range map[string]string{"/livez": "ok", "/version": `"version"`, "/metrics": "\npenstock_gateway_held 0\n"} {
+		if code, body := get(t, "unix", filepath.Join(dir, "admin.sock"), "gateway", path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
 	if info, err := os.Stat(filepath.Join(dir, "admin.sock")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("admin socket: %v %v", info.Mode(), err)
 	}

@@ -81,6 +81,9 @@ func (m *Machine) BuildSocket() string { return filepath.Join(m.NodeDir(), "run"
 // GatewaySocket is the gateway's admin socket.
 func (m *Machine) GatewaySocket() string { return filepath.Join(m.dataDir, "gateway", "admin.sock") }
 
+// ServerSocket is where the server answers this machine's administrator.
+func (m *Machine) ServerSocket() string { return filepath.Join(m.RunDir(), "server.sock") }
+
 func (m *Machine) settingsPath() string { return filepath.Join(m.dataDir, "settings.json") }
 
 // Settings returns those of the last start, or the defaults before the first.

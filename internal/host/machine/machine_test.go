@@ -19,7 +19,7 @@ func TestAtRefusesPathsTooLongForSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []string{m.NodeSocket(), m.BuildSocket(), m.GatewaySocket()} {
+	for _, s := range []string{m.NodeSocket(), m.BuildSocket(), m.GatewaySocket(), m.ServerSocket()} {
 		if len(s) > 103 {
 			t.Errorf("%s has %d bytes", s, len(s))
 		}

@@ -92,7 +92,8 @@ func (m *Machine) specs(s Settings) ([]process.Spec, error) {
 }
 
 // cleanEnv keeps what the processes need of the caller's environment and no
-// secrets that happen to be in it.
+// secrets that happen to be in it. Where traces go (OTEL_*) may hold a key to
+// that place; the server keeps it from its jobs.
 func cleanEnv(env []string) []string {
 	out := []string{"PATH=" + searchPath(os.Getenv("PATH"))}
 	for _, kv := range env {
@@ -103,7 +104,7 @@ func cleanEnv(env []string) []string {
 			"GOMEMLIMIT", "GOGC", "GOTRACEBACK":
 			out = append(out, kv)
 		default:
-			if strings.HasPrefix(k, "PENSTOCK_") && k != "PENSTOCK_TOKEN" {
+			if strings.HasPrefix(k, "PENSTOCK_") && k != "PENSTOCK_TOKEN" || strings.HasPrefix(k, "OTEL_") {
 				out = append(out, kv)
 			}
 		}
