@@ -59,6 +59,11 @@ bin/penstock-node:
 	cd node && go generate ./internal/infra
 	cd node && go build -ldflags '$(NODE_LDFLAGS)' -o ../$@ ./cmd/penstock-node
 
+.PHONY: cross
+cross: ## Build penstock for macOS and Windows, to see that it can be
+	GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/penstock
+	GOOS=windows go build -o /dev/null ./cmd/penstock
+
 ##@ Check
 
 .PHONY: test

@@ -6,8 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/penstock-dev/penstock/internal/base/filelock"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
@@ -19,12 +18,12 @@ func lockServer(dir string) (release func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = filelock.Try(f, filelock.Exclusive)
 	if err == nil {
 		return func() { _ = f.Close() }, nil
 	}
 	_ = f.Close()
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if errors.Is(err, filelock.ErrLocked) {
 		return nil, &problem.Error{Op: "serve the data directory", Subject: dir, Err: errors.New("another server uses it"), Hint: "penstock status"}
 	}
 	return nil, fmt.Errorf("lock the data directory: %w", err)

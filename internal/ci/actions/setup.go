@@ -5,13 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	"golang.org/x/sys/unix"
-	"io"
+	"syscall"
 )
 
 // setupGo is actions/setup-go over the toolchain that is installed: it checks
@@ -172,7 +171,7 @@ func readWorkspaceFile(s Step, name string) (string, error) {
 		return "", err
 	}
 	defer root.Close()
-	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}

@@ -8,8 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
 // snapshot makes dst a picture of the directory rel of root: directories and
@@ -119,7 +118,7 @@ func (p *pictures) sub(ctx context.Context, src, dst *os.Root, fi fs.FileInfo, d
 
 // pictureFile links the file, and copies it where links cannot be made.
 func pictureFile(src, dst *os.Root, from, to *os.File, name string) error {
-	if err := unix.Linkat(int(from.Fd()), name, int(to.Fd()), name, 0); err == nil {
+	if err := link(from, to, name); err == nil {
 		// What was linked is what was there at that moment; only a regular
 		// file may stay.
 		fi, err := dst.Lstat(name)
@@ -153,7 +152,7 @@ const maxDockerfile = 4 << 20
 
 // copyOut copies one regular file of root to dst.
 func copyOut(root *os.Root, rel, dst string) error {
-	f, err := root.OpenFile(rel, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

@@ -23,10 +23,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/penstock-dev/penstock/internal/base/atomicfile"
+	"github.com/penstock-dev/penstock/internal/base/filelock"
 	"github.com/penstock-dev/penstock/internal/ci/workflow"
 )
 
@@ -150,9 +150,9 @@ func (d Dir) Lock() (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := filelock.Try(f, filelock.Exclusive); err != nil {
 		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, filelock.ErrLocked) {
 			return nil, ErrLocked
 		}
 		return nil, fmt.Errorf("lock job: %w", err)
@@ -170,8 +170,8 @@ func (d Dir) Alive() (bool, error) {
 		return false, err
 	}
 	defer f.Close()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = filelock.Try(f, filelock.Shared)
+	if errors.Is(err, filelock.ErrLocked) {
 		return true, nil
 	}
 	return false, err
@@ -187,7 +187,7 @@ func Claim(lock *os.File) error {
 }
 
 // Signal sends a signal to the runner, if one lives.
-func (d Dir) Signal(signal unix.Signal) error {
+func (d Dir) Signal(signal syscall.Signal) error {
 	b, err := os.ReadFile(d.lock())
 	if err != nil {
 		return err
@@ -200,7 +200,12 @@ func (d Dir) Signal(signal unix.Signal) error {
 	if err != nil || pid < 2 {
 		return fmt.Errorf("runner of %s has not said which process it is", filepath.Base(string(d)))
 	}
-	if err := unix.Kill(pid, signal); err != nil && !errors.Is(err, unix.ESRCH) {
+	// A Unix process can always be found; elsewhere only the kill exists.
+	p, err := os.FindProcess(pid)
+	if err == nil {
+		err = p.Signal(signal)
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("signal runner of %s: %w", filepath.Base(string(d)), err)
 	}
 	return nil

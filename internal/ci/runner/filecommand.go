@@ -9,8 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"github.com/penstock-dev/penstock/internal/base/id"
 )
@@ -151,7 +150,7 @@ func (c *commandFiles) read(file string, limit int64) (string, error) {
 	}
 	// What a background process of the step puts here meanwhile must not keep
 	// us waiting, as a pipe would.
-	f, err := c.root.OpenFile(c.names[file], os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := c.root.OpenFile(c.names[file], os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}

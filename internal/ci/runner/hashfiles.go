@@ -12,9 +12,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/penstock-dev/penstock/internal/ci/expr"
 )
@@ -264,7 +263,7 @@ func (h *fileHash) walk(name string) error {
 // file adds the digest of one file; a link counts as what it leads to inside
 // the workspace.
 func (h *fileHash) file(name string) error {
-	f, err := h.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := h.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

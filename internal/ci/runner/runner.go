@@ -15,8 +15,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/penstock-dev/penstock/internal/base/failpoint"
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/redact"
@@ -471,19 +469,4 @@ func evaluateText(t workflow.Text, scope expr.Scope, env expr.Env) (expr.Value, 
 		return nil, err
 	}
 	return tpl.Evaluate(env)
-}
-
-// HoldLock takes over the lock that the server passed as file descriptor fd,
-// and keeps it from the commands of the job.
-func HoldLock(fd int) (*os.File, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, fmt.Errorf("inherited lock: %w", err)
-	}
-	unix.CloseOnExec(fd)
-	lock := os.NewFile(uintptr(fd), "lock")
-	if err := jobdir.Claim(lock); err != nil {
-		return nil, fmt.Errorf("inherited lock: %w", err)
-	}
-	return lock, nil
 }

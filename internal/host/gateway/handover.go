@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
@@ -76,7 +74,7 @@ func (in *inherited) receive(domain string) error {
 	if _, err := io.WriteString(c, "POST "+handOverPath+" HTTP/1.1\r\nHost: gateway\r\nContent-Length: 0\r\n\r\n"); err != nil {
 		return fmt.Errorf("ask the running gateway: %w", err)
 	}
-	mark, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(2*4))
+	mark, rights := make([]byte, 1), make([]byte, rightsSpace)
 	n, rn, _, _, err := c.ReadMsgUnix(mark, rights)
 	if err == nil && n == 0 {
 		err = io.ErrUnexpectedEOF
@@ -104,21 +102,12 @@ func (in *inherited) receive(domain string) error {
 
 // adopt makes the file descriptors ours.
 func (in *inherited) adopt(rights []byte) error {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	var fds []int
-	if err == nil && len(messages) == 1 {
-		fds, err = unix.ParseUnixRights(&messages[0])
+	files, err := readRights(rights, "listener", "lock")
+	if err != nil {
+		return fmt.Errorf("take the running gateway's sockets: %w", err)
 	}
-	if err != nil || len(fds) != 2 {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		return errors.Join(errors.New("the running gateway did not send its sockets"), err)
-	}
-	unix.CloseOnExec(fds[0])
-	unix.CloseOnExec(fds[1])
-	in.lock = os.NewFile(uintptr(fds[1]), "lock")
-	f := os.NewFile(uintptr(fds[0]), "listener")
+	f := files[0]
+	in.lock = files[1]
 	defer f.Close()
 	ln, err := net.FileListener(f)
 	if err != nil {
@@ -226,7 +215,7 @@ func offer(ctx context.Context, conn *net.UnixConn, r *bufio.Reader, ln *net.TCP
 	_ = conn.SetDeadline(time.Now().Add(handOverStart))
 	err = withFD(ln, func(listener int) error {
 		return withFD(lock, func(lock int) error {
-			_, _, err := conn.WriteMsgUnix([]byte{handOverMark}, unix.UnixRights(listener, lock), nil)
+			_, _, err := conn.WriteMsgUnix([]byte{handOverMark}, writeRights(listener, lock), nil)
 			return err
 		})
 	})

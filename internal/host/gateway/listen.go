@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/penstock-dev/penstock/internal/base/filelock"
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
 
@@ -20,13 +19,13 @@ func listen(ctx context.Context, addr string) (*net.TCPListener, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	switch {
 	case err == nil:
-	case errors.Is(err, unix.EADDRINUSE):
+	case errors.Is(err, errInUse):
 		return nil, &problem.Error{Op: op, Subject: addr, Err: errors.New("another program has the port"),
 			Hint: "`ss -ltnp` shows which; stop it, or choose another port with --listen"}
-	case errors.Is(err, unix.EACCES):
+	case errors.Is(err, errNoAccess):
 		return nil, &problem.Error{Op: op, Subject: addr, Err: errors.New("not allowed to use this port"), Code: problem.ExitAuth,
 			Hint: "ports below 1024 need root; choose another with --listen"}
-	case errors.Is(err, unix.EADDRNOTAVAIL):
+	case errors.Is(err, errNotOurs):
 		return nil, &problem.Error{Op: op, Subject: addr, Err: errors.New("this machine does not have the address"),
 			Hint: "choose an address of this machine with --listen"}
 	default:
@@ -85,7 +84,7 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open gateway lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := filelock.Try(f, filelock.Exclusive); err != nil {
 		f.Close()
 		return nil, &problem.Error{Op: "start the gateway in", Subject: dir, Err: errTaken,
 			Hint: "it is running already; `penstock status` shows it"}

@@ -26,6 +26,9 @@ func (*Runtime) Name() string { return "sandbox" }
 // Open says that sandboxes need Linux.
 func (*Runtime) Open(context.Context, exec.SessionSpec) (exec.Session, error) { return nil, errLinux }
 
+// Warm says that sandboxes need Linux.
+func (*Runtime) Warm(context.Context) error { return errLinux }
+
 // Sweep has nothing to remove.
 func (*Runtime) Sweep(context.Context) (int, error) { return 0, nil }
 

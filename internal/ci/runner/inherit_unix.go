@@ -60,3 +60,18 @@ func Await(ctx context.Context, fd int) (jobdir.Dir, *os.File, error) {
 	}
 	return offer.Dir, lock, nil
 }
+
+// HoldLock takes over the lock that the server passed as file descriptor fd,
+// and keeps it from the commands of the job.
+func HoldLock(fd int) (*os.File, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("inherited lock: %w", err)
+	}
+	unix.CloseOnExec(fd)
+	lock := os.NewFile(uintptr(fd), "lock")
+	if err := jobdir.Claim(lock); err != nil {
+		return nil, fmt.Errorf("inherited lock: %w", err)
+	}
+	return lock, nil
+}
