@@ -1,22 +1,44 @@
 package app
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/penstock-dev/penstock/internal/host/store/storetest"
 )
 
 // TestServerScripts runs scripts against a server process of their own, which
 // listens where PENSTOCK_SERVER says. "answers" waits for it, "appears RUN" for
-// a run.
-func TestServerScripts(t *testing.T) { testscript.Run(t, serverParams("testdata/server")) }
+// a run, "says RUN LINE" for a line of its log.
+func TestServerScripts(t *testing.T) {
+	testscript.Run(t, serverParams("testdata/server"))
+}
 
-func serverParams(dir string) testscript.Params {
+// TestServerScriptsOnPostgres runs the same with the store in PostgreSQL.
+func TestServerScriptsOnPostgres(t *testing.T) {
+	server := storetest.Postgres(t)
+	var n atomic.Int64
+	testscript.Run(t, serverParams("testdata/server", func(e *testscript.Env) error {
+		where, err := server.Schema(t.Context(), fmt.Sprintf("script%d", n.Add(1)))
+		e.Setenv(databaseEnv, where)
+		return err
+	}))
+}
+
+// serverParams are those of the scripts that have a server. setup adds to
+// their environment.
+func serverParams(dir string, setup ...func(e *testscript.Env) error) testscript.Params {
 	p := params(dir)
 	p.Setup = func(e *testscript.Env) error {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,7 +61,11 @@ func serverParams(dir string) testscript.Params {
 			e.Setenv("GIT_"+who+"_NAME", "Ann")
 			e.Setenv("GIT_"+who+"_EMAIL", "ann@example.com")
 		}
-		return os.Mkdir(data, 0o700)
+		err = os.Mkdir(data, 0o700)
+		for _, s := range setup {
+			err = errors.Join(err, s(e))
+		}
+		return err
 	}
 	p.Cmds["answers"] = func(ts *testscript.TestScript, _ bool, _ []string) {
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -57,6 +83,16 @@ func serverParams(dir string) testscript.Params {
 		for deadline := time.Now().Add(20 * time.Second); ts.Exec("penstock", "ci", "view", args[0]) != nil; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				ts.Fatalf("there is no run %s", args[0])
+			}
+		}
+	}
+	p.Cmds["says"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			if ts.Exec("penstock", "ci", "logs", args[0]) == nil && slices.Contains(strings.Split(ts.ReadFile("stdout"), "\n"), args[1]) {
+				return
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("the log of run %s does not say %q", args[0], args[1])
 			}
 		}
 	}
