@@ -14,6 +14,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/gitops/application"
 	"github.com/penstock-dev/penstock/internal/gitops/render"
 	"github.com/penstock-dev/penstock/internal/host/git"
+	"github.com/penstock-dev/penstock/internal/host/machine"
 	"github.com/penstock-dev/penstock/internal/host/observe"
 )
 
@@ -48,11 +49,7 @@ func newRenderWorker(*cli.Globals) *cobra.Command { return render.WorkerCommand(
 
 // gatewayPort is where the links of Applications lead.
 func gatewayPort(o serverOptions) int {
-	s, err := o.machine.Settings()
-	if err != nil {
-		return 0
-	}
-	_, port, err := net.SplitHostPort(s.GatewayListen)
+	_, port, err := net.SplitHostPort(gatewayListen(o))
 	if err != nil {
 		return 0
 	}
@@ -61,4 +58,13 @@ func gatewayPort(o serverOptions) int {
 		return 0
 	}
 	return n
+}
+
+// gatewayListen is where the gateway of this machine listens.
+func gatewayListen(o serverOptions) string {
+	s, err := o.machine.Settings()
+	if err != nil {
+		return machine.DefaultGatewayListen
+	}
+	return s.GatewayListen
 }

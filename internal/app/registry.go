@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/atomicfile"
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/cluster"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 	"github.com/penstock-dev/penstock/internal/host/node"
@@ -77,10 +78,12 @@ func newImages(m *machine.Machine, listen string, keeper *identity.Keeper, mirro
 	}
 	name := registryName(listen)
 	_, port, _ := strings.Cut(name, ":")
+	inCluster := "registry." + cluster.NamesNamespace + ".svc"
+	names := []string{name, inCluster, inCluster + ":" + port}
 	return &images{registry.New(registry.Options{
 		Store: s, Access: imageAccess{keeper, sha256.Sum256([]byte(token))}, Outside: out, Log: log,
-		Names: []string{name, registryAddress(listen), "localhost:" + port},
-	}), out, newNodeRegistry(m.NodeSocket(), node.Registry{Names: []string{name}, Endpoint: "http://" + registryAddress(listen), Token: token}, log)}, nil
+		Names: append([]string{registryAddress(listen), "localhost:" + port}, names...),
+	}), out, newNodeRegistry(m.NodeSocket(), node.Registry{Names: names, Endpoint: "http://" + registryAddress(listen), Token: token}, log)}, nil
 }
 
 // imageAccess lets in whom the keeper knows, and the node.

@@ -27,6 +27,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 	"github.com/penstock-dev/penstock/internal/host/observe"
+	"github.com/penstock-dev/penstock/internal/host/podnet"
 	"github.com/penstock-dev/penstock/internal/host/replay"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
@@ -53,6 +54,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
+	c.Flags().StringVar(&o.podListen, "pod-listen", "", "further `address` to listen on, where Pods of the embedded cluster find the server; it need not exist yet")
 	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.blobs, "blobs", os.Getenv("PENSTOCK_BLOBS"), "where logs are kept: a directory or s3://bucket/prefix?endpoint=... `URL` ($PENSTOCK_BLOBS); default blobs in the data directory")
@@ -67,6 +69,7 @@ type serverOptions struct {
 
 	machine    *machine.Machine
 	listen     string
+	podListen  string
 	kubeconfig string
 	runtime    string
 	mirrors    []string
@@ -94,6 +97,15 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 		return err
 	}
 	defer l.Close()
+	listeners := []net.Listener{l}
+	if o.podListen != "" && !podnet.Covers(o.listen, o.podListen) {
+		p, err := podnet.Listen(ctx, o.podListen)
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		listeners = append(listeners, p)
+	}
 	dir := o.machine.DataDir()
 	release, err := lockServer(dir)
 	if err != nil {
@@ -199,8 +211,12 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	mux.Handle("/login", api.LoginPage())
 	mux.Handle("/metrics", seen.Metrics())
 	mux.Handle("/", pages)
+	if o.podListen != "" {
+		names := clusterNames{o.kubeconfigFile(), o.podListen, podnet.Beside(gatewayListen(o)), log.With("room", "names")}
+		rooms = append(rooms, room{name: "names", run: names.Run})
+	}
 	rooms = append(rooms, room{name: "admin", run: admin.run}, room{name: "http", stop: drain + time.Second, run: func(ctx context.Context) error {
-		return serveHTTP(ctx, l, api.Front(seen.HTTP(routeOf, mux), log.With("room", "http")), log)
+		return serveHTTP(ctx, listeners, api.Front(seen.HTTP(routeOf, mux), log.With("room", "http")), log)
 	}})
 	log.Info("serving", "address", l.Addr().String(), "pages", pages.Built(), "traces", seen.Tracing())
 	return runRooms(ctx, rooms, log)
@@ -232,8 +248,8 @@ const drain = 10 * time.Second
 // are left for the store and for git. Others wait.
 const maxConnections = 4096
 
-// serveHTTP serves h on l until ctx is done and then lets requests finish.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Logger) error {
+// serveHTTP serves h on the listeners until ctx is done and then lets requests finish.
+func serveHTTP(ctx context.Context, listeners []net.Listener, h http.Handler, log *slog.Logger) error {
 	requests, hurry := context.WithCancel(context.WithoutCancel(ctx))
 	defer hurry()
 	srv := &http.Server{
@@ -244,11 +260,18 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return requests },
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- srv.Serve(netutil.LimitListener(l, maxConnections)) }()
+	ended := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ended <- srv.Serve(netutil.LimitListener(l, maxConnections)) }()
+	}
 	select {
 	case err := <-ended:
-		return fmt.Errorf("serve: %w", err)
+		err = fmt.Errorf("serve: %w", err)
+		err = errors.Join(err, srv.Close())
+		for range len(listeners) - 1 {
+			<-ended
+		}
+		return err
 	case <-ctx.Done():
 	}
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
@@ -258,6 +281,8 @@ func serveHTTP(ctx context.Context, l net.Listener, h http.Handler, log *slog.Lo
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close()
 	}
-	<-ended
+	for range listeners {
+		<-ended
+	}
 	return err
 }

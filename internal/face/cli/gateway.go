@@ -37,6 +37,7 @@ the server or the API server is away. It logs JSON to standard error.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.Listen, "listen", "127.0.0.1:7070", "`address` to answer on")
+	f.StringVar(&o.PodListen, "pod-listen", "", "further `address` to answer on, where Pods of the embedded cluster find it; it need not exist yet")
 	f.StringVar(&o.Kubeconfig, "kubeconfig", "", "`file` that says where the cluster is; may appear later (default: that of the embedded node)")
 	f.StringVar(&o.Domain, "domain", "localhost", "`name` below which Services answer: <service>.<domain>")
 	f.DurationVar(&o.Drain, "drain", 20*time.Second, "how long requests under way may go on when interrupted")

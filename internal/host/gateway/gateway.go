@@ -29,8 +29,11 @@ type Options struct {
 	Dir        string // where its own files are: admin.sock, routes.json
 	Kubeconfig string // may appear later
 	Listen     string // default "127.0.0.1:7070"
-	Domain     string // default "localhost": apps answer on <app>.localhost
-	Log        *slog.Logger
+	// PodListen is a further address, where Pods of the embedded cluster find
+	// the gateway; it need not exist yet.
+	PodListen string
+	Domain    string // default "localhost": apps answer on <app>.localhost
+	Log       *slog.Logger
 	// MaxConnections bounds the clients' connections; more wait to be
 	// accepted. Default 10,000.
 	MaxConnections int
@@ -72,6 +75,10 @@ func Run(ctx context.Context, o Options) error {
 		defer in.conn.Close()
 	}
 
+	pods, err := listenForPods(ctx, o)
+	if err != nil {
+		return err
+	}
 	p := proxy.New(o.Proxy)
 	defer p.Close()
 	st := newState(time.Now(), ln.Addr())
@@ -84,7 +91,7 @@ func Run(ctx context.Context, o Options) error {
 		st.table(source, at)
 		o.Log.Info("serving the last known routes", "hosts", len(t.HostNames()), "source", source, "saved", at)
 	}
-	srv := newServing(o, limit(ln, o.MaxConnections), p)
+	srv := newServing(o, limit(ln, o.MaxConnections), pods, p)
 	srv.start()
 	defer in.leave(o.Drain + handOverStep)
 	if in != nil {

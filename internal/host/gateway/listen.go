@@ -11,6 +11,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/filelock"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/podnet"
 )
 
 // listen opens the gateway's port.
@@ -32,6 +33,19 @@ func listen(ctx context.Context, addr string) (*net.TCPListener, error) {
 		return nil, &problem.Error{Op: op, Subject: addr, Err: err, Hint: "--listen takes host:port, as in 127.0.0.1:7070"}
 	}
 	return ln.(*net.TCPListener), nil
+}
+
+// listenForPods opens the further address, nil if there is none. It is not
+// handed over: a successor listens beside us.
+func listenForPods(ctx context.Context, o Options) (net.Listener, error) {
+	if o.PodListen == "" || podnet.Covers(o.Listen, o.PodListen) {
+		return nil, nil
+	}
+	l, err := podnet.Listen(ctx, o.PodListen)
+	if err != nil {
+		return nil, err
+	}
+	return limit(l, o.MaxConnections), nil
 }
 
 // limit lets ln accept so many connections at a time.

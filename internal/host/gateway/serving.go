@@ -15,20 +15,22 @@ import (
 
 // serving is the HTTP server for the clients.
 type serving struct {
-	opts    Options
-	proxy   *proxy.Proxy
-	srv     *http.Server
-	ln      *limited
-	leaving atomic.Bool  // each answer is the last of its connection
-	conns   atomic.Int64 // open, of those that net/http knows
-	ended   chan error   // what Serve returned
+	opts      Options
+	proxy     *proxy.Proxy
+	srv       *http.Server
+	ln        *limited
+	pods      net.Listener // where Pods find us; may be nil
+	podsEnded chan struct{}
+	leaving   atomic.Bool  // each answer is the last of its connection
+	conns     atomic.Int64 // open, of those that net/http knows
+	ended     chan error   // what Serve returned
 }
 
-func newServing(o Options, ln *limited, p *proxy.Proxy) *serving {
+func newServing(o Options, ln *limited, pods net.Listener, p *proxy.Proxy) *serving {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
-	s := &serving{opts: o, proxy: p, ln: ln, ended: make(chan error, 1)}
+	s := &serving{opts: o, proxy: p, ln: ln, pods: pods, ended: make(chan error, 1)}
 	s.srv = &http.Server{
 		Handler:           http.HandlerFunc(s.handle),
 		Protocols:         protocols,
@@ -50,6 +52,13 @@ func newServing(o Options, ln *limited, p *proxy.Proxy) *serving {
 }
 
 func (s *serving) start() {
+	s.podsEnded = make(chan struct{})
+	go func() {
+		defer close(s.podsEnded)
+		if s.pods != nil {
+			_ = s.srv.Serve(s.pods) // ends with the server, of which the other tells
+		}
+	}()
 	go func() { s.ended <- s.srv.Serve(s.ln) }()
 }
 
@@ -68,6 +77,10 @@ func (s *serving) handle(w http.ResponseWriter, r *http.Request) {
 func (s *serving) leave() {
 	s.leaving.Store(true)
 	s.ln.Close()
+	if s.pods != nil {
+		s.pods.Close() // the successor has one of its own beside it
+	}
+	<-s.podsEnded
 	<-s.ended
 }
 

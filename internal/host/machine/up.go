@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/host/podnet"
 	"github.com/penstock-dev/penstock/internal/host/process"
 )
 
@@ -86,8 +87,8 @@ func (m *Machine) specs(s Settings) ([]process.Spec, error) {
 	env := withoutDatabase(forServer)
 	return []process.Spec{
 		{Name: Node, Env: env, Args: []string{node, "run", "--data-dir", m.NodeDir()}},
-		{Name: Gateway, Env: env, TakesOver: true, Args: []string{self, "gateway", "--take-over", "--data-dir", m.dataDir, "--listen", s.GatewayListen, "--kubeconfig", m.Kubeconfig()}},
-		{Name: Server, Env: forServer, Args: []string{self, "server", "--data-dir", m.dataDir, "--listen", s.Listen, "--kubeconfig", m.Kubeconfig()}},
+		{Name: Gateway, Env: env, TakesOver: true, Args: []string{self, "gateway", "--take-over", "--data-dir", m.dataDir, "--listen", s.GatewayListen, "--pod-listen", podnet.Beside(s.GatewayListen), "--kubeconfig", m.Kubeconfig()}},
+		{Name: Server, Env: forServer, Args: []string{self, "server", "--data-dir", m.dataDir, "--listen", s.Listen, "--pod-listen", podnet.Beside(s.Listen), "--kubeconfig", m.Kubeconfig()}},
 	}, nil
 }
 
