@@ -49,6 +49,9 @@ type Step interface {
 	// Exec runs a command where the job's steps run and returns its exit code.
 	Exec(ctx context.Context, c Command) (code int, err error)
 	SetOutput(name, value string)
+	// Built reports an image that the step built. It can be had on this machine
+	// under the tags, and from a registry under those that were pushed.
+	Built(digest string, tags, pushed []string) error
 	// AddPath puts dir in front of PATH for the steps that follow.
 	AddPath(dir string)
 	// State keeps a value from Run to Post.

@@ -105,6 +105,17 @@ func (a buildPush) Run(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
+	if toNode {
+		var pushed []string
+		for _, tag := range b.Tags {
+			if b.Push && strings.HasPrefix(tag, serverHost(s.Job().ServerURL)+"/") {
+				pushed = append(pushed, tag)
+			}
+		}
+		if err := s.Built(built.Digest, b.Tags, pushed); err != nil {
+			return err
+		}
+	}
 	s.SetOutput("imageid", built.ImageID)
 	s.SetOutput("digest", built.Digest)
 	s.SetOutput("metadata", string(built.Metadata))

@@ -19,6 +19,7 @@ const (
 	JobStarted   EntryType = "job_started"
 	StepStarted  EntryType = "step_started"
 	Annotation   EntryType = "annotation"
+	Artifact     EntryType = "artifact"
 	StepFinished EntryType = "step_finished"
 	JobFinished  EntryType = "job_finished" // terminal: nothing follows
 )
@@ -34,7 +35,15 @@ type Entry struct {
 	Outputs    map[string]string `json:"outputs,omitempty"`    // of the job
 	Message    string            `json:"message,omitempty"`
 	Note       *Note             `json:"note,omitempty"`
+	Image      *Image            `json:"image,omitempty"`
 	Names      []string          `json:"names,omitempty"` // JobStarted: all steps planned, by number
+}
+
+// Image is an image that a step built.
+type Image struct {
+	Digest string   `json:"digest"`
+	Tags   []string `json:"tags"`             // "host/owner/name:tag", where it can be had on this machine
+	Pushed []string `json:"pushed,omitempty"` // those of them that a registry has
 }
 
 // Note is an annotation: a message about a place in a file.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/expr"
@@ -125,6 +126,14 @@ func (s *step) SetOutput(name, value string) {
 		s.outputOrder = append(s.outputOrder, name)
 	}
 	s.outputs[name] = value
+}
+
+func (s *step) Built(digest string, tags, pushed []string) error {
+	i := jobdir.Image{Digest: digest, Tags: tags, Pushed: pushed}
+	if err := s.job.journal.Append(jobdir.Entry{Type: jobdir.Artifact, At: time.Now(), Step: s.number, Image: &i}); err != nil {
+		return fmt.Errorf("report the image: %w", err)
+	}
+	return nil
 }
 
 func (s *step) AddPath(dir string) {

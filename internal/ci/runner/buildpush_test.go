@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/penstock-dev/penstock/internal/ci/actions"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/runner"
 )
 
@@ -77,9 +78,18 @@ func TestBuildPush(t *testing.T) {
 	b := rec.build
 	want := actions.Build{Context: b.Context, Dockerfile: b.Dockerfile, Target: "final", Args: map[string]string{"A": "1"}, Labels: map[string]string{"x": "y z", "empty": ""},
 		Platforms: []string{"linux/amd64", "linux/arm64"}, Tags: []string{"penstock.localhost:7080/demo/shop:" + strings.Repeat("a", 40), "penstock.localhost:7080/demo/shop:latest"},
-		Secrets: map[string][]byte{"key": []byte("s3cr3t-value")}, NoCache: true}
+		Secrets: map[string][]byte{"key": []byte("s3cr3t-value")}, NoCache: true, Push: true, Token: "pjt_0123456789abcdef"}
 	if d := cmp.Diff(want, b); d != "" {
 		t.Errorf("build (-want +got):\n%s", d)
+	}
+	var images []jobdir.Image
+	for _, e := range r.entries {
+		if e.Type == jobdir.Artifact {
+			images = append(images, *e.Image)
+		}
+	}
+	if d := cmp.Diff([]jobdir.Image{{Digest: "sha256:d1", Tags: b.Tags, Pushed: b.Tags}}, images); d != "" {
+		t.Errorf("images reported (-want +got):\n%s", d)
 	}
 	files := map[string]string{"context/Containerfile": "FROM scratch\n", "context/Containerfile.dockerignore": "*.o\n", "context/x": "x\n",
 		"Containerfile": "FROM scratch\n", "Containerfile.dockerignore": "*.o\n"}

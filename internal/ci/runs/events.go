@@ -2,11 +2,15 @@ package runs
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
 	"github.com/penstock-dev/penstock/internal/base/id"
+	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
@@ -85,4 +89,38 @@ func appendJobFinished(ctx context.Context, tx store.Tx, run int64, key, conclus
 	}
 	return f.append(ctx, tx, event.TypeJobFinished, key, at, event.JobFinished{RunID: run, Job: key, Name: name, Repo: f.repo, Commit: f.commit, Cause: f.cause,
 		Conclusion: conclusion, Message: message, At: at})
+}
+
+// appendImage writes that a job built an image, and that a registry has it.
+// Each repository that the image is in has its own events.
+func appendImage(ctx context.Context, tx store.Tx, run int64, key string, i jobdir.Image, at time.Time) error {
+	f, err := factsOf(ctx, tx, run)
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		typ  string
+		tags map[string][]string
+	}{{event.TypeArtifactPackaged, byRepository(i.Tags)}, {event.TypeArtifactPublished, byRepository(i.Pushed)}} {
+		for _, image := range slices.Sorted(maps.Keys(step.tags)) {
+			if err := f.append(ctx, tx, step.typ, key+" "+image+"@"+i.Digest, at, event.Artifact{Image: image, Tags: step.tags[image], Digest: i.Digest,
+				RunID: run, Job: key, Repo: f.repo, Commit: f.commit, Cause: f.cause, At: at}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// byRepository sorts "host/owner/name:tag" by what stands before the tag.
+func byRepository(refs []string) map[string][]string {
+	out := map[string][]string{}
+	for _, ref := range refs {
+		name, tag := ref, "latest"
+		if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
+			name, tag = ref[:i], ref[i+1:]
+		}
+		out[name] = append(out[name], tag)
+	}
+	return out
 }

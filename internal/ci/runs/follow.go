@@ -206,6 +206,11 @@ func apply(ctx context.Context, tx store.Tx, w *watched, e jobdir.Entry) error {
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO annotations (job, step, level, title, file, line, message) VALUES (?, ?, ?, ?, ?, ?, ?)`, w.job, e.Step, e.Note.Level, e.Note.Title, e.Note.File, e.Note.Line, e.Note.Message)
 		return err
+	case jobdir.Artifact:
+		if e.Image == nil {
+			return nil
+		}
+		return appendImage(ctx, tx, w.run, w.key, *e.Image, e.At)
 	case jobdir.JobFinished:
 		return endJob(ctx, tx, w.run, w.key, e.Conclusion, e.Message, e.Outputs, e.At)
 	}
