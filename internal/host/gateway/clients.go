@@ -12,19 +12,23 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	discoveryv1 "k8s.io/client-go/kubernetes/typed/discovery/v1"
 	networkingv1 "k8s.io/client-go/kubernetes/typed/networking/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/penstock-dev/penstock/internal/base/buildinfo"
 )
 
-// clients reach the three kinds that routing reads.
+// clients reach the kinds that routing reads.
 type clients struct {
-	services, slices, ingresses *cache.ListWatch
-	networking                  *networkingv1.NetworkingV1Client
+	services, slices, ingresses, namespaces *cache.ListWatch
+
+	networking *networkingv1.NetworkingV1Client
+	dynamic    dynamic.Interface
 }
 
 func newClients(kubeconfig string) (*clients, error) {
@@ -46,12 +50,18 @@ func newClients(kubeconfig string) (*clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client of the cluster: %w", err)
 	}
+	others, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of the cluster: %w", err)
+	}
 	all := fields.Everything()
 	return &clients{
 		services:   cache.NewListWatchFromClient(core.RESTClient(), "services", metav1.NamespaceAll, all),
 		slices:     cache.NewListWatchFromClient(discovery.RESTClient(), "endpointslices", metav1.NamespaceAll, all),
 		ingresses:  cache.NewListWatchFromClient(networking.RESTClient(), "ingresses", metav1.NamespaceAll, all),
+		namespaces: cache.NewListWatchFromClient(core.RESTClient(), "namespaces", metav1.NamespaceAll, all),
 		networking: networking,
+		dynamic:    others,
 	}, nil
 }
 
@@ -65,6 +75,11 @@ func newReflector(name string, lw cache.ListerWatcher, kind any, store cache.Ref
 		Logger:  &quiet,
 		Backoff: &wait.Backoff{Duration: 100 * time.Millisecond, Cap: time.Second, Steps: 5, Factor: 2, Jitter: 0.2},
 	})
+}
+
+// quietly gives ctx a logger for client-go.
+func quietly(ctx context.Context, log *slog.Logger) context.Context {
+	return klog.NewContext(ctx, logr.FromSlogHandler(demoted{log.Handler()}))
 }
 
 // demoted turns what client-go has to say about each failed attempt into debug

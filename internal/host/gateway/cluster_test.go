@@ -203,6 +203,8 @@ func TestCluster(t *testing.T) {
 		return nil
 	})
 
+	httpRoutesOf(t, api.dynamic(t), func(host string, want int) { answers(gw, host, want) })
+
 	notReady := false
 	slice.Endpoints[0].Conditions.Ready = &notReady
 	if slice, err = k.DiscoveryV1().EndpointSlices("shop").Update(ctx, slice, metav1.UpdateOptions{}); err != nil {
@@ -229,6 +231,7 @@ func TestCluster(t *testing.T) {
 	}
 	gw = startGateway(t, opts)
 	answers(gw, "shop.localhost", 200)
+	answers(gw, "route.localhost", 200)
 	if st := gw.status(t); st.Table.Source != "disk" {
 		t.Errorf("%+v", st.Table)
 	}

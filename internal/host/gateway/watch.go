@@ -10,12 +10,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/klog/v2"
 
 	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
@@ -90,7 +88,9 @@ func (w *watcher) session(parent context.Context, id string) error {
 	slices := newObjects[*discoveryv1.EndpointSlice](changed)
 	ingresses := newObjects[*networkingv1.Ingress](changed)
 	w.state.watching("syncing", "")
-	quiet := klog.NewContext(ctx, logr.FromSlogHandler(demoted{w.log.Handler()}))
+	namespaces := newObjects[*corev1.Namespace](changed)
+	api := newGatewayAPI(c.dynamic, w.log, changed)
+	quiet := quietly(ctx, w.log)
 	for _, r := range []struct {
 		name  string
 		lw    *cache.ListWatch
@@ -100,12 +100,16 @@ func (w *watcher) session(parent context.Context, id string) error {
 		{"services", c.services, &corev1.Service{}, services},
 		{"endpointslices", c.slices, &discoveryv1.EndpointSlice{}, slices},
 		{"ingresses", c.ingresses, &networkingv1.Ingress{}, ingresses},
+		{"namespaces", c.namespaces, &corev1.Namespace{}, namespaces},
 	} {
 		reflector := newReflector(r.name, &observed{ListWatch: r.lw, seen: w.seen}, r.kind, r.store, w.log)
 		wg.Go(func() { reflector.RunWithContext(quiet) })
 	}
 	status := newStatusWriter(c, w.status, w.log)
 	wg.Go(func() { status.run(ctx) })
+	plans := newPlanWriter(api, w.domain, w.log)
+	wg.Go(func() { plans.run(ctx) })
+	wg.Go(func() { api.run(ctx) })
 	wg.Go(func() {
 		for sleep(ctx, kubeconfigPoll) {
 			if now, err := fileID(w.kubeconfig); err == nil && now != id {
@@ -114,32 +118,43 @@ func (w *watcher) session(parent context.Context, id string) error {
 			}
 		}
 	})
-	for _, synced := range []chan struct{}{services.synced, slices.synced, ingresses.synced} {
+	for _, synced := range []chan struct{}{services.synced, slices.synced, ingresses.synced, namespaces.synced} {
 		select {
 		case <-synced:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+	api.settled(ctx)
 	w.state.watching("live", "")
+	complete := false // what follow has read last
 	w.follow(ctx, wake, func() route.Objects {
 		o := route.Objects{Services: services.list(), Slices: slices.list(), Ingresses: ingresses.list()}
 		status.offer(o.Ingresses)
+		o.Gateway, complete = api.read()
+		o.Gateway.Namespaces = map[string]map[string]string{}
+		for _, n := range namespaces.list() {
+			o.Gateway.Namespaces[n.Name] = n.Labels
+		}
 		return o
+	}, func(s route.Status) {
+		if complete {
+			plans.offer(s)
+		}
 	})
 	return nil
 }
 
 // follow builds a table after each change. Under a storm of changes it leaves
 // the processor to the requests nine tenths of the time.
-func (w *watcher) follow(ctx context.Context, wake <-chan struct{}, read func() route.Objects) {
+func (w *watcher) follow(ctx context.Context, wake <-chan struct{}, read func() route.Objects, plan func(route.Status)) {
 	var save <-chan time.Time
 	notBefore := time.Now()
 	for {
 		select {
 		case <-wake:
 			start := time.Now()
-			if w.rebuild(read()) && save == nil {
+			if w.rebuild(read(), plan) && save == nil {
 				save = time.After(time.Until(notBefore)) // at once, mostly
 			}
 			sleep(ctx, max(5*time.Millisecond, 10*time.Since(start)))
@@ -158,8 +173,9 @@ func (w *watcher) follow(ctx context.Context, wake <-chan struct{}, read func() 
 }
 
 // rebuild makes the table current and returns whether it differs.
-func (w *watcher) rebuild(o route.Objects) bool {
-	t := route.Build(w.domain, o)
+func (w *watcher) rebuild(o route.Objects, plan func(route.Status)) bool {
+	t, status := route.BuildWithStatus(w.domain, o)
+	plan(status)
 	w.state.table("live", time.Now())
 	if w.current != nil && w.current.Equal(t) {
 		return false

@@ -8,16 +8,21 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
 
 // forward sends a request that is not an upgrade.
-func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) {
+func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string, action *route.Action) {
 	early := &interim{w: w}
-	out := r.WithContext(r.Context())
+	ctx, cancel := limitTime(r.Context(), action)
+	defer cancel()
+	out := r.WithContext(ctx)
 	out.URL = &url.URL{Scheme: "http", Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 	out.RequestURI = ""
 	out.Close = false
 	outgoing(out, r)
+	edit(out, action)
 
 	var in *body
 	if r.Body != nil && r.ContentLength != 0 {
@@ -31,9 +36,17 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) 
 	} else {
 		out.Body = nil
 	}
+	if action != nil && len(action.Mirrors) > 0 {
+		p.mirror(out, in, action)
+	}
 
 	res, e, err := p.try(out, backend, in, early)
 	early.stop()
+	if in != nil && r.ProtoMajor == 1 && !in.ended() {
+		// What is left of the request would be taken for the next one, or
+		// waited for.
+		w.Header()["Connection"] = []string{"close"}
+	}
 	if err != nil {
 		p.failForward(w, r, backend, err)
 		return
@@ -44,13 +57,16 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, backend string) 
 		p.fail(w, r, failure{code: http.StatusBadGateway, reason: "the application switched protocols without being asked to"})
 		return
 	}
-	p.respond(w, r, res)
+	p.respond(w, r, res, action)
 }
 
 // respond copies the answer. A body that breaks off must not look complete, so
 // the client's connection is aborted then.
-func (p *Proxy) respond(w http.ResponseWriter, r *http.Request, res *http.Response) {
+func (p *Proxy) respond(w http.ResponseWriter, r *http.Request, res *http.Response, action *route.Action) {
 	announced := incoming(w.Header(), res)
+	if action != nil {
+		action.ResponseHeaders.Apply(w.Header())
+	}
 	p.stats.answered(res.StatusCode)
 	w.WriteHeader(res.StatusCode)
 	if r.Method != http.MethodHead {
@@ -145,6 +161,8 @@ type body struct {
 	rc   *http.ResponseController
 	idle time.Duration
 
+	copy *bodyCopy // for mirrors; may be nil
+
 	mu    sync.Mutex
 	taken bool // some was asked for
 	read  bool // to the end
@@ -160,11 +178,21 @@ func (b *body) started() bool {
 	return b.taken
 }
 
+// ended says whether all of it was read.
+func (b *body) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.read
+}
+
 func (b *body) Read(buf []byte) (int, error) {
 	if !b.deadline(b.idle) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.src.Read(buf)
+	if b.copy != nil {
+		b.copy.add(buf[:n], err)
+	}
 	if err == io.EOF {
 		b.deadline(0)
 	}

@@ -52,6 +52,7 @@ type Proxy struct {
 	closing context.Context //nolint:containedctx // ends upgraded connections, which outlive their requests
 	close   context.CancelFunc
 	sweeper sync.WaitGroup
+	mirrors mirrors
 	held    atomic.Int64
 	stats   counters
 }
@@ -170,6 +171,7 @@ func (p *Proxy) Table() *route.Table { return p.live.Load().table }
 func (p *Proxy) Close() {
 	p.close()
 	p.sweeper.Wait()
+	p.mirrors.wait()
 	p.mu.Lock()
 	for _, e := range p.endpoints {
 		e.idle.retire()
@@ -198,14 +200,21 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, failure{code: http.StatusServiceUnavailable, reason: "the gateway does not know any routes yet: it has not reached the cluster"})
 		return
 	}
-	match, miss := live.table.Lookup(host, r.URL.Path)
+	match, miss := live.table.Find(host, route.Request{Method: r.Method, URL: r.URL, Header: r.Header})
 	if miss != nil {
 		p.fail(w, r, failure{code: http.StatusNotFound, reason: miss.Reason, candidates: miss.Candidates, table: live.table})
 		return
 	}
+	backend := match.Backend
+	if match.Action != nil {
+		var ok bool
+		if backend, ok = p.act(w, r, match.Action); !ok {
+			return
+		}
+	}
 	if isUpgrade(r) {
-		p.upgrade(w, r, match.Backend)
+		p.upgrade(w, r, backend, match.Action)
 		return
 	}
-	p.forward(w, r, match.Backend)
+	p.forward(w, r, backend, match.Action)
 }

@@ -610,3 +610,45 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a stranger got the hosts: %s", w.Body)
 	}
 }
+
+// TestEarlyAnswer: an endpoint may answer without reading the request. The
+// client gets the answer, and its next request is served.
+func TestEarlyAnswer(t *testing.T) {
+	f := start(t, Options{}, "http1")
+	f.Use(table(false, server(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "2")
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		io.WriteString(w, "no")
+	})))
+	for i := range 200 {
+		size := 1 << (i % 20)
+		c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(60 * time.Second))
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: %d\r\n\r\n", size)
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			c.Write(make([]byte, size)) // the other side may not want all of it
+		}()
+		r := bufio.NewReader(c)
+		res, err := http.ReadResponse(r, nil)
+		if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Fatalf("%d bytes: %+v %v", size, res, err)
+		}
+		if b, err := io.ReadAll(res.Body); err != nil || string(b) != "no" {
+			t.Fatalf("%d bytes: %q %v", size, b, err)
+		}
+		if !res.Close {
+			<-sent
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
+			if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+				t.Fatalf("%d bytes, the next request: %+v %v", size, res, err)
+			}
+		}
+		c.Close()
+		<-sent
+	}
+}

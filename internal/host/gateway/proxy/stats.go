@@ -13,6 +13,8 @@ type Stats struct {
 	BrokenOff       int64            `json:"brokenOff"`       // answers that ended early
 	ClientGone      int64            `json:"clientGone"`      // clients that left before the answer
 	Refused         int64            `json:"refused"`         // answered by the gateway itself with an error
+	Mirrored        int64            `json:"mirrored"`        // copies sent for HTTPRoutes
+	NotMirrored     int64            `json:"notMirrored"`     // copies left out: too many at once, or too large
 }
 
 type counters struct {
@@ -20,6 +22,7 @@ type counters struct {
 	inFlight, upgraded                 atomic.Int64
 	retries, connectFailures           atomic.Int64
 	brokenOff, clientGone, refusedByUs atomic.Int64
+	mirrored, notMirrored              atomic.Int64
 }
 
 func (c *counters) answered(code int) {
@@ -41,6 +44,8 @@ func (p *Proxy) Stats() Stats {
 		BrokenOff:       c.brokenOff.Load(),
 		ClientGone:      c.clientGone.Load(),
 		Refused:         c.refusedByUs.Load(),
+		Mirrored:        c.mirrored.Load(),
+		NotMirrored:     c.notMirrored.Load(),
 	}
 	for i, name := range []string{"", "1xx", "2xx", "3xx", "4xx", "5xx"} {
 		if n := c.classes[i].Load(); name != "" && n > 0 {

@@ -5,12 +5,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+
+	"github.com/penstock-dev/penstock/internal/host/gateway/route"
 )
 
 // upgrade sends a request that asks for another protocol (WebSocket and
 // others). Both directions then run until one side closes, or the gateway has
 // waited long enough at its own stop.
-func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, backend string) {
+func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, backend string, action *route.Action) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(p.closing, cancel)()
@@ -34,6 +36,7 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, backend string) 
 			pr.Out.URL.Host = "endpoint" // chosen by the transport
 			pr.Out.Host = r.Host
 			setForwarded(pr.Out.Header, r)
+			edit(pr.Out, action)
 			if in != nil {
 				pr.Out.Body = in
 			}
@@ -46,6 +49,12 @@ func (p *Proxy) upgrade(w http.ResponseWriter, r *http.Request, backend string) 
 			}
 			return res, err
 		}),
+		ModifyResponse: func(res *http.Response) error {
+			if action != nil {
+				action.ResponseHeaders.Apply(res.Header)
+			}
+			return nil
+		},
 		FlushInterval: -1,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			p.failForward(w, r, backend, err)

@@ -14,10 +14,18 @@ type Objects struct {
 	Services  []*corev1.Service
 	Slices    []*discoveryv1.EndpointSlice
 	Ingresses []*networkingv1.Ingress
+	Gateway   GatewayObjects
 }
 
 // Build makes the table for domain. It only reads the objects.
 func Build(domain string, o Objects) *Table {
+	t, _ := BuildWithStatus(domain, o)
+	return t
+}
+
+// BuildWithStatus makes the table for domain, and says what the status of the
+// Gateway API's objects is to be.
+func BuildWithStatus(domain string, o Objects) (*Table, Status) {
 	b := &builder{
 		table: &Table{
 			Version:  Version,
@@ -29,6 +37,7 @@ func Build(domain string, o Objects) *Table {
 		},
 		services: make(map[key]*corev1.Service, len(o.Services)),
 		slices:   make(map[key][]*discoveryv1.EndpointSlice, len(o.Services)),
+		status:   newStatus(),
 	}
 	for _, s := range o.Services {
 		b.services[key{s.Namespace, s.Name}] = s
@@ -43,11 +52,12 @@ func Build(domain string, o Objects) *Table {
 		b.addService(s)
 	}
 	b.addIngresses(o.Ingresses)
+	b.addGateways(o.Gateway)
 	slices.SortFunc(b.table.Notices, func(x, y Notice) int {
 		return cmp.Or(cmp.Compare(x.Object, y.Object), cmp.Compare(x.Message, y.Message))
 	})
 	b.table.Notices = slices.Compact(b.table.Notices)
-	return b.table
+	return b.table, b.status
 }
 
 type key struct{ namespace, name string }
@@ -58,6 +68,8 @@ type builder struct {
 	table    *Table
 	services map[key]*corev1.Service
 	slices   map[key][]*discoveryv1.EndpointSlice
+	grants   []*ReferenceGrant
+	status   Status
 }
 
 func (b *builder) notice(object, message string) {

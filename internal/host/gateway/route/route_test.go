@@ -34,6 +34,9 @@ func objects(t testing.TB, manifests string) Objects {
 		case "Ingress":
 			s := new(networkingv1.Ingress)
 			o.Ingresses, into = append(o.Ingresses, s), s
+		case "Gateway", "HTTPRoute", "GatewayClass", "ReferenceGrant":
+			gatewayObject(t, &o.Gateway, kind.Kind, doc)
+			continue
 		default:
 			t.Fatalf("unknown kind %q in\n%s", kind.Kind, doc)
 		}

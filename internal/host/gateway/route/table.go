@@ -6,6 +6,8 @@
 //
 // A host is resolved in this order:
 //
+//  0. rules of HTTPRoutes that name the host, have a wildcard for it or no
+//     host, the most specific first;
 //  1. Ingress rules that name the host, then those with a matching wildcard;
 //  2. <service>.<namespace>.<domain>;
 //  3. <service>.<domain>, when exactly one namespace has such a Service;
@@ -25,14 +27,17 @@ const Version = 1
 
 // Table is everything the gateway needs to route requests.
 type Table struct {
-	Version  int                 `json:"version"`
-	Domain   string              `json:"domain"`             // "localhost"
-	Hosts    map[string]*Host    `json:"hosts,omitempty"`    // exact hosts of Ingress rules; "*.x" for wildcards
-	AnyHost  *Host               `json:"anyHost,omitempty"`  // Ingress rules without a host
-	Services map[string]*Service `json:"services,omitempty"` // by "<service>.<namespace>"
-	Names    map[string][]string `json:"names,omitempty"`    // service name -> namespaces, sorted
-	Backends map[string]*Backend `json:"backends,omitempty"` // by key, "<namespace>/<service>:<port>"
-	Notices  []Notice            `json:"notices,omitempty"`  // what was not taken, and why
+	Version int              `json:"version"`
+	Domain  string           `json:"domain"`            // "localhost"
+	Hosts   map[string]*Host `json:"hosts,omitempty"`   // exact hosts of Ingress rules; "*.x" for wildcards
+	AnyHost *Host            `json:"anyHost,omitempty"` // Ingress rules without a host
+	// HTTP holds the rules of HTTPRoutes, the first to match first, by host:
+	// exact, "*.x" for any number of labels, or "" for any host.
+	HTTP     map[string][]HTTPMatcher `json:"http,omitempty"`
+	Services map[string]*Service      `json:"services,omitempty"` // by "<service>.<namespace>"
+	Names    map[string][]string      `json:"names,omitempty"`    // service name -> namespaces, sorted
+	Backends map[string]*Backend      `json:"backends,omitempty"` // by key, "<namespace>/<service>:<port>"
+	Notices  []Notice                 `json:"notices,omitempty"`  // what was not taken, and why
 }
 
 // Host holds the Ingress rules for one host.
@@ -71,8 +76,9 @@ type Notice struct {
 
 // Match is the outcome of a successful lookup.
 type Match struct {
-	Backend string // key in Table.Backends
-	Source  string // what decided: "Ingress shop/web", "Service shop/web"
+	Backend string  // key in Table.Backends
+	Action  *Action // of an HTTPRoute, instead of Backend
+	Source  string  // what decided: "Ingress shop/web", "Service shop/web"
 }
 
 // Miss says why a lookup found nothing.
@@ -177,6 +183,11 @@ func (t *Table) HostNames() []string {
 	for h := range t.Hosts {
 		out = append(out, h)
 	}
+	for h := range t.HTTP {
+		if h != "" {
+			out = append(out, h)
+		}
+	}
 	for name, in := range t.Names {
 		for _, ns := range in {
 			s := t.Services[name+"."+ns]
@@ -209,6 +220,13 @@ func (t *Table) Check(domain string) error {
 		for _, e := range b.Endpoints {
 			if _, err := netip.ParseAddrPort(e); err != nil {
 				return fmt.Errorf("backend %q: %w", id, err)
+			}
+		}
+	}
+	for host, list := range t.HTTP {
+		for i := range list {
+			if list[i].Action == nil {
+				return fmt.Errorf("a rule of host %q does nothing", host)
 			}
 		}
 	}
