@@ -1,10 +1,12 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +18,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/git"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 	"github.com/penstock-dev/penstock/internal/host/observe"
+	"github.com/penstock-dev/penstock/internal/host/store"
 )
 
 // pushBuffer is how many pushes may wait for the application controller; it
@@ -24,13 +27,14 @@ const pushBuffer = 256
 
 // newApplications connects the application controller to the Git host and the
 // cluster. unsubscribe ends its share of the pushes.
-func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event.Push], seen *observe.Observer, own *ownWork, log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
+func newApplications(o serverOptions, db *store.DB, repos *git.Server, pushes *bus.Topic[event.Push], seen *observe.Observer, own *ownWork, log *slog.Logger) (c *application.Controller, unsubscribe func(), err error) {
 	sub := pushes.Subscribe(pushBuffer)
 	c, err = application.New(application.Options{
 		Kubeconfig:  o.kubeconfigFile(),
 		Dir:         filepath.Join(o.machine.DataDir(), "gitops"),
 		Host:        repos,
 		Pushes:      sub.C,
+		Events:      recorder{db},
 		IngressPort: gatewayPort(o),
 		Log:         log.With("room", "gitops"),
 
@@ -42,6 +46,16 @@ func newApplications(o serverOptions, repos *git.Server, pushes *bus.Topic[event
 		return nil, nil, err
 	}
 	return c, sub.Close, nil
+}
+
+// recorder puts events of Kubernetes objects into the log.
+type recorder struct{ db *store.DB }
+
+func (r recorder) Record(ctx context.Context, id, typ, subject string, at time.Time, data any) error {
+	return r.db.Write(ctx, func(tx store.Tx) error {
+		_, err := store.Append(ctx, tx, id, typ, subject, at, data)
+		return err
+	})
 }
 
 // newRenderWorker is what the application controller starts of this program.

@@ -184,7 +184,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	a.Grants(reviewer)
 	a.Audit(trail)
 	a.Idempotency(replays)
-	apps, unsubscribe, err := newApplications(o, repos, &pushes, seen, own, log)
+	apps, unsubscribe, err := newApplications(o, db, repos, &pushes, seen, own, log)
 	if err != nil {
 		return err
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	Host source.Host
 	// Pushes tells of pushes to it; nil means that only the resync sees them.
 	Pushes <-chan event.Push
+	// Events gets what was deployed and removed; nil for nobody.
+	Events Recorder
 	// Namespace holds the Applications; default "argocd".
 	Namespace string
 	// IngressPort is where an Ingress without TLS answers, for the links in

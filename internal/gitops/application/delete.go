@@ -58,6 +58,9 @@ func (c *Controller) finalize(ctx context.Context, u *unstructured.Unstructured,
 		c.askAfter(app.Name, deletionPoll)
 		return nil
 	}
+	if err := c.recordRemoval(ctx, app); err != nil {
+		return err
+	}
 	rest := slices.DeleteFunc(slices.Clone(app.Finalizers), isCascade)
 	_, err = c.patch(ctx, app.Name, map[string]any{"metadata": map[string]any{
 		"resourceVersion": u.GetResourceVersion(), "finalizers": rest,

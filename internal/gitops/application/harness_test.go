@@ -94,6 +94,15 @@ type world struct {
 	pushes  *bus.Topic[event.Push]
 	ns      string // of the Applications, one per test
 	kube    string
+	db      *store.DB
+}
+
+// Record puts an event into the log, as the server does.
+func (w *world) Record(ctx context.Context, id, typ, subject string, at time.Time, data any) error {
+	return w.db.Write(ctx, func(tx store.Tx) error {
+		_, err := store.Append(ctx, tx, id, typ, subject, at, data)
+		return err
+	})
 }
 
 type everybody struct{}
@@ -125,7 +134,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	w := &world{t: t, cluster: c, dir: dir, pushes: &bus.Topic[event.Push]{}, kube: p.Kubeconfig}
+	w := &world{t: t, cluster: c, dir: dir, pushes: &bus.Topic[event.Push]{}, kube: p.Kubeconfig, db: db}
 	w.ns = "argocd-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(strings.TrimPrefix(strings.TrimPrefix(t.Name(), "Test"), "Benchmark")))
 	w.ns = w.ns[:min(len(w.ns), 60)]
 	mux := http.NewServeMux()
@@ -155,7 +164,7 @@ func (w *world) control() (stop func()) {
 		w.t.Fatal(err)
 	}
 	c, err := application.New(application.Options{
-		Kubeconfig: w.kube, Dir: filepath.Join(w.dir, "gitops"), Host: w.host, Pushes: sub.C, Namespace: w.ns,
+		Kubeconfig: w.kube, Dir: filepath.Join(w.dir, "gitops"), Host: w.host, Pushes: sub.C, Namespace: w.ns, Events: w,
 		RenderProgram: []string{self, "render-worker"},
 		Log:           slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: level})),
 	})

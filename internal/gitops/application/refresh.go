@@ -78,6 +78,10 @@ func (c *Controller) refreshAt(ctx context.Context, name string, asked level) er
 	if app.DeletionTimestamp != nil {
 		return c.finalize(ctx, u, app)
 	}
+	// The next status may tell of another state.
+	if err := c.recordDeployments(ctx, app); err != nil {
+		return err
+	}
 	now := c.now()
 	l := need(app, asked, now, c.o.Resync)
 	if l == levelNone {
@@ -93,6 +97,11 @@ func (c *Controller) refreshAt(ctx context.Context, name string, asked level) er
 		up.status.ReconciledAt = &t
 	}
 	if err := c.writeStatus(ctx, u, up); err != nil {
+		return err
+	}
+	written := *app
+	written.Status = up.status
+	if err := c.recordDeployments(ctx, &written); err != nil {
 		return err
 	}
 	if app.Operation != nil && l >= levelLatest {

@@ -38,6 +38,8 @@ type state struct {
 	syncer *sync.Syncer // of the operation under way
 	syncOf string       // which one that is
 
+	recorded recorded // of its history in the event log
+
 	// turn is held by a turn of an operation and by a deletion: what is being
 	// deleted must not be written.
 	turn *stdsync.Mutex
