@@ -17,6 +17,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/base/atomicfile"
 	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/face/api"
 	"github.com/penstock-dev/penstock/internal/host/cluster"
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
@@ -92,6 +93,10 @@ type imageAccess struct {
 	node   [sha256.Size]byte // hash of the node's token
 }
 
+// sharedImages begins the names of images that everybody may pull who may come
+// in: what others' files call node or postgres.
+const sharedImages = "library/"
+
 // Identify says who makes r. The node's runtime may read everything: which Pod
 // runs which image is decided by whoever may create Pods.
 func (a imageAccess) Identify(r *http.Request) (registry.User, error) {
@@ -111,7 +116,7 @@ func (a imageAccess) Identify(r *http.Request) (registry.User, error) {
 	}
 	ctx := r.Context()
 	return registry.User{Name: p.Name, May: func(repo string, write bool) bool {
-		return p.MayImage(repo, write) || a.keeper.AllowImage(ctx, p, repo, write) == nil
+		return !write && strings.HasPrefix(repo, sharedImages) || p.MayImage(repo, write) || a.keeper.AllowImage(ctx, p, repo, write) == nil
 	}}, nil
 }
 
@@ -159,3 +164,22 @@ func parseMirrors(flags []string) (map[string]string, error) {
 	}
 	return m, nil
 }
+
+// imageFace shows the registry to the API.
+type imageFace struct{ outside *outside.Registry }
+
+func (f imageFace) Aliases() []api.ImageAlias {
+	all := f.outside.Aliases()
+	out := make([]api.ImageAlias, len(all))
+	for i, a := range all {
+		out[i] = api.ImageAlias(a)
+	}
+	return out
+}
+
+func (f imageFace) SetAlias(a api.ImageAlias) (api.ImageAlias, error) {
+	set, err := f.outside.SetAlias(outside.Alias(a))
+	return api.ImageAlias(set), err
+}
+
+func (f imageFace) RemoveAlias(name string) error { return f.outside.RemoveAlias(name) }

@@ -182,6 +182,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	a.CIRuns(ci)
 	a.Identity(identityFace{keeper, reviewer, url})
 	a.Grants(reviewer)
+	a.Images(imageFace{images.outside})
 	a.Audit(trail)
 	a.Idempotency(replays)
 	apps, unsubscribe, err := newApplications(o, db, repos, &pushes, seen, own, log)

@@ -16,11 +16,11 @@ import (
 func newImage(g *Globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "image",
-		Short: "Put images into the embedded cluster, list and remove them",
+		Short: "Images of the embedded cluster, and names of images elsewhere",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newImageImport(g), newImageList(g), newImageRemove(g))
+	c.AddCommand(newImageImport(g), newImageList(g), newImageRemove(g), newImageAlias(g), newImageMirror(g))
 	return c
 }
 

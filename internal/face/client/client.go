@@ -140,11 +140,15 @@ func answerError(resp *http.Response) error {
 		} `json:"errors"`
 	}
 	msg := strings.TrimSpace(string(b))
-	if json.Unmarshal(b, &p) == nil && p.Detail != "" {
-		msg = p.Detail
-		for _, e := range p.Errors {
-			msg += "; " + strings.TrimSpace(e.Location+" "+e.Message)
+	if json.Unmarshal(b, &p) == nil && (p.Detail != "" || len(p.Errors) > 0) {
+		parts := []string{}
+		if p.Detail != "" { // the registry's errors have none
+			parts = append(parts, p.Detail)
 		}
+		for _, e := range p.Errors {
+			parts = append(parts, strings.TrimSpace(e.Location+" "+e.Message))
+		}
+		msg = strings.Join(parts, "; ")
 	}
 	if msg == "" {
 		msg = resp.Status

@@ -14,9 +14,9 @@ import (
 var part = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?$`)
 
 // reserved owners are the first segments of the server's other addresses, and
-// the owner of the node's own images.
+// the owner of the node's own images, and those that hold images for everybody.
 var reserved = map[string]bool{
-	"api": true, "assets": true, "git": true, "livez": true, "login": true, "logout": true, "penstock": true,
+	"api": true, "assets": true, "git": true, "library": true, "livez": true, "login": true, "logout": true, "mirror": true, "penstock": true,
 	"prometheus": true, "readyz": true, "v2": true, "version": true,
 }
 
