@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -72,7 +74,7 @@ func TestE2ERegistry(t *testing.T) {
 		pushed := make(chan error, 1)
 		go func() {
 			opts := append(p.registry(t), remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 1.5, Steps: 12}),
-				remote.WithRetryPredicate(func(error) bool { return true }), remote.WithJobs(2))
+				remote.WithRetryPredicate(broke), remote.WithJobs(2))
 			pushed <- remote.Write(p.image(t, "test/large:1"), img, opts...)
 		}()
 		blobs := filepath.Join(p.DataDir, "registry", "repos", "test", "large", "_blobs", "sha256", "*")
@@ -102,6 +104,17 @@ func TestE2ERegistry(t *testing.T) {
 			t.Errorf("pulled %s, %v; pushed %s", got, err, want)
 		}
 	})
+}
+
+// broke says that a connection ended, or could not begin, because the server
+// was killed.
+func broke(err error) bool {
+	for _, is := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return err != nil && strings.Contains(err.Error(), "server closed idle connection")
 }
 
 // image names an image of the registry, where this machine finds it.
