@@ -58,6 +58,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.blobs, "blobs", os.Getenv("PENSTOCK_BLOBS"), "where logs are kept: a directory or s3://bucket/prefix?endpoint=... `URL` ($PENSTOCK_BLOBS); default blobs in the data directory")
+	c.Flags().StringVar(&o.keyFile, "key-file", "", "`file` with the master keys of the secrets in the store ($"+keyFileEnv+"); default master.key in the data directory")
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
 	c.Flags().StringVar(&o.database, "database", "", "`URL` of a PostgreSQL database, without a password, instead of SQLite in the data directory ($"+databaseEnv+")")
 	c.Flags().StringVar(&o.databaseFile, "database-file", "", "`file` with that URL, which may have a password ($"+databaseFileEnv+")")
@@ -75,6 +76,7 @@ type serverOptions struct {
 	mirrors    []string
 	level      *slog.LevelVar // of the log, changed through the admin socket
 	blobs      string
+	keyFile    string
 }
 
 // kubeconfigFile says where the cluster is: where the flag says, or the
@@ -135,6 +137,10 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 		return err
 	}
 	defer blobs.Close()
+	vault, err := openVault(ctx, db, dir, o.keyFile)
+	if err != nil {
+		return err
+	}
 	trail, err := audit.New(ctx, db, nil)
 	if err != nil {
 		return err
@@ -154,7 +160,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	own := newOwnWork(seen, topics{&pushes, &finished}, log.With("room", "observe"))
 	repos, err := git.New(ctx, git.Options{
 		Root: filepath.Join(dir, "git"), DB: db, Access: keeper, Pushes: &pushes,
-		URLs: []string{url + "/git/"}, Log: log.With("room", "git"),
+		URLs: []string{url + "/git/"}, Secrets: gitSecrets{vault}, Log: log.With("room", "git"),
 	})
 	if err != nil {
 		return err
