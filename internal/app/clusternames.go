@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/host/cluster"
@@ -58,4 +59,16 @@ func (n clusterNames) apply(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// gitURLs are the addresses under which the hosted repositories are known: to
+// people and jobs, and to programs in the cluster.
+func gitURLs(server string) []string {
+	urls := []string{server + "/git/"}
+	_, port, _ := strings.Cut(strings.TrimPrefix(server, "http://"), ":")
+	for _, name := range []string{"git", "penstock"} {
+		host := "http://" + name + "." + cluster.NamesNamespace + ".svc"
+		urls = append(urls, host+"/git/", host+":"+port+"/git/", host+"."+cluster.Domain+"/git/", host+"."+cluster.Domain+":"+port+"/git/")
+	}
+	return urls
 }

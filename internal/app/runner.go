@@ -102,6 +102,14 @@ func chooseRuntime(r *runner.Options, o runnerOptions, log *slog.Logger) error {
 		}
 		r.Hosts = map[string]string{"penstock.localhost": "127.0.0.1"}
 		r.Forward = map[string]string{net.JoinHostPort("127.0.0.1", port): o.listen}
+		// What is deployed is checked by jobs, too.
+		settings, err := o.machine.Settings()
+		if err != nil {
+			return err
+		}
+		if _, port, err := net.SplitHostPort(settings.GatewayListen); err == nil {
+			r.Forward[net.JoinHostPort("127.0.0.1", port)] = settings.GatewayListen
+		}
 	default:
 		return fmt.Errorf("%w: runtime %q is not sandbox or process", problem.ErrUsage, o.runtime)
 	}

@@ -160,7 +160,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	own := newOwnWork(seen, topics{&pushes, &finished}, log.With("room", "observe"))
 	repos, err := git.New(ctx, git.Options{
 		Root: filepath.Join(dir, "git"), DB: db, Access: keeper, Pushes: &pushes,
-		URLs: []string{url + "/git/"}, Secrets: gitSecrets{vault}, Log: log.With("room", "git"),
+		URLs: gitURLs(url), Secrets: gitSecrets{vault}, Log: log.With("room", "git"),
 	})
 	if err != nil {
 		return err

@@ -306,7 +306,7 @@ func (s *session) network() error {
 	if err := connect(s.pid, ns, s.slot, s.r.o.Subnet); err != nil {
 		return err
 	}
-	local := func([]byte) []byte { return nil }
+	local := localhost
 	if s.spec.Network != "" {
 		if err := s.r.private.join(s, ns); err != nil {
 			return err
@@ -314,7 +314,12 @@ func (s *session) network() error {
 		network := s.peers
 		_, keep := parseResolvConf(readText("/etc/resolv.conf"))
 		search := searchDomains(keep)
-		local = func(query []byte) []byte { return network.answer(query, search) }
+		local = func(query []byte) []byte {
+			if answer := localhost(query); answer != nil {
+				return answer
+			}
+			return network.answer(query, search)
+		}
 	}
 	s.forwards = forward.New(s.log)
 	return inNetwork(ns, func() error {

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"net/netip"
 	"strings"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -11,10 +12,31 @@ import (
 // peerTTL is short: a service can be replaced by another within a job.
 const peerTTL = 1
 
+// localhost answers for every name below localhost: it is the session itself,
+// where what is forwarded to it is found.
+func localhost(query []byte) []byte {
+	return respond(query, func(name string) (netip.Addr, bool) {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), name == "localhost" || strings.HasSuffix(name, ".localhost")
+	})
+}
+
 // answer answers a query for a name of the private network, and returns nil
 // for all others. Resolvers append the machine's search domains to a short
 // name before they ask for the name itself, so those are taken off.
 func (p *peers) answer(query []byte, search []string) []byte {
+	return respond(query, func(name string) (netip.Addr, bool) {
+		addr, ok := p.lookup(name)
+		for i := 0; !ok && i < len(search); i++ {
+			if short, has := strings.CutSuffix(name, "."+strings.ToLower(strings.Trim(search[i], "."))); has {
+				addr, ok = p.lookup(short)
+			}
+		}
+		return addr, ok
+	})
+}
+
+// respond answers a query for a name that lookup knows, else with nil.
+func respond(query []byte, lookup func(name string) (netip.Addr, bool)) []byte {
 	var parser dnsmessage.Parser
 	head, err := parser.Start(query)
 	if err != nil || head.Response {
@@ -24,13 +46,7 @@ func (p *peers) answer(query []byte, search []string) []byte {
 	if err != nil || q.Class != dnsmessage.ClassINET {
 		return nil
 	}
-	name := strings.TrimSuffix(strings.ToLower(q.Name.String()), ".")
-	addr, ok := p.lookup(name)
-	for i := 0; !ok && i < len(search); i++ {
-		if short, has := strings.CutSuffix(name, "."+strings.ToLower(strings.Trim(search[i], "."))); has {
-			addr, ok = p.lookup(short)
-		}
-	}
+	addr, ok := lookup(strings.TrimSuffix(strings.ToLower(q.Name.String()), "."))
 	if !ok {
 		return nil
 	}

@@ -76,6 +76,15 @@ func TestPeerNames(t *testing.T) {
 	}
 }
 
+func TestLocalhostNames(t *testing.T) {
+	for name, known := range map[string]bool{"localhost.": true, "shop.localhost.": true, "A.B.LocalHost.": true, "localhost.example.": false, "notlocalhost.": false} {
+		out := localhost(query(t, name, dnsmessage.TypeA))
+		if (out != nil) != known {
+			t.Errorf("%s: answered %t", name, out != nil)
+		}
+	}
+}
+
 func FuzzPeerAnswer(f *testing.F) {
 	f.Add(query(f, "postgres.", dnsmessage.TypeA))
 	f.Add(query(f, "other.", dnsmessage.TypeTXT))
