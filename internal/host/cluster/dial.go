@@ -86,7 +86,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	case external != "":
 		return d.direct.DialContext(ctx, network, net.JoinHostPort(external, port))
 	}
-	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] })
+	rand.Shuffle(len(targets), func(i, j int) { targets[i], targets[j] = targets[j], targets[i] }) //nolint:gosec // to spread load
 	c, err := d.connect(ctx, network, targets)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
