@@ -23,7 +23,7 @@ func TestCIRequest(t *testing.T) {
 		Secrets:   []build.Secret{{ID: "a", Value: []byte("x")}},
 		CacheFrom: []build.Cache{{Type: "registry", Attrs: map[string]string{"ref": "ghcr.io/a/b"}}},
 		CacheTo:   []build.Cache{{Type: "inline", Attrs: map[string]string{}}},
-		OnBehalf: true, RegistryToken: "t",
+		OnBehalf:  true, RegistryToken: "t",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -18,6 +18,9 @@ type Runs interface {
 	List(ctx context.Context, q runs.ListQuery) ([]runs.Run, error)
 	Get(ctx context.Context, id int64) (runs.Run, error)
 	Logs(ctx context.Context, q runs.LogQuery, emit func(runs.LogLine) error) error
+	// LogRows says how many rows the log of a step has by now, and whether
+	// that is all of it. job is the key of the job.
+	LogRows(ctx context.Context, run int64, job string, step int) (rows int64, all bool, err error)
 	Cancel(ctx context.Context, id int64) error
 	Summary(ctx context.Context, id int64) (string, error)
 }
@@ -113,6 +116,10 @@ func (a *API) CIRuns(s Runs) {
 		})
 	logs := route("get-run-logs", http.MethodGet, "/api/v1/runs/{id}/logs", tag, "Log of a CI run as lines of text: time, blank, text", http.StatusNotFound, http.StatusUnprocessableEntity)
 	logs.Responses = text("text/plain")
+	logs.Responses["200"].Headers = map[string]*huma.Param{
+		headerRows:     {Description: "rows that the step's log had by then, when job and step were named", Schema: &huma.Schema{Type: huma.TypeInteger}},
+		headerComplete: {Description: "whether that is all of it", Schema: &huma.Schema{Type: huma.TypeBoolean}},
+	}
 	handle(a, logs, need{verb: "get", resource: "runs/log", hidden: true},
 		func(ctx context.Context, in *logRequest) (target, error) { return of(ctx, in.ID) },
 		func(ctx context.Context, in *logRequest) (*huma.StreamResponse, error) {
@@ -120,15 +127,36 @@ func (a *API) CIRuns(s Runs) {
 				return nil, err
 			}
 			r, err := s.Get(ctx, in.ID)
+			job := ""
 			if err == nil && in.Job != "" {
-				_, err = r.JobKey(in.Job)
+				job, err = r.JobKey(in.Job)
 			}
 			if err != nil {
 				return nil, err
 			}
-			return &huma.StreamResponse{Body: func(hctx huma.Context) { streamLog(hctx, s, in) }}, nil
+			var rows int64
+			var all bool
+			if job != "" && in.Step > 0 {
+				if rows, all, err = s.LogRows(ctx, in.ID, job, in.Step); err != nil {
+					return nil, err
+				}
+			}
+			return &huma.StreamResponse{Body: func(hctx huma.Context) {
+				if job != "" && in.Step > 0 {
+					hctx.SetHeader(headerRows, strconv.FormatInt(rows, 10))
+					hctx.SetHeader(headerComplete, strconv.FormatBool(all))
+				}
+				streamLog(hctx, s, in)
+			}}, nil
 		})
 }
+
+// What an answer with the log of one step says of it, for viewers that fetch
+// the rows they show.
+const (
+	headerRows     = "Penstock-Log-Rows"
+	headerComplete = "Penstock-Log-Complete"
+)
 
 // text describes an answer that is not JSON.
 func text(contentType string) map[string]*huma.Response {

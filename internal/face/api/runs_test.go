@@ -29,6 +29,10 @@ func (l *line) Get(_ context.Context, id int64) (runs.Run, error) {
 	return runs.Run{ID: 7, Jobs: []runs.Job{{Key: "a", Name: "A job"}}}, nil
 }
 
+func (l *line) LogRows(_ context.Context, run int64, job string, step int) (int64, bool, error) {
+	return run*100 + int64(step), job == "a", nil
+}
+
 func (l *line) Cancel(context.Context, int64) error { return nil }
 
 func (l *line) Summary(context.Context, int64) (string, error) { return "# a\n", nil }
@@ -131,6 +135,10 @@ func TestRowsNeedJobAndStep(t *testing.T) {
 		resp.Body.Close()
 		if resp.StatusCode != want {
 			t.Errorf("%s: %s, want %d", query, resp.Status, want)
+		}
+		rows, complete := resp.Header.Get("Penstock-Log-Rows"), resp.Header.Get("Penstock-Log-Complete")
+		if want == 200 && (rows != "702" || complete != "true") {
+			t.Errorf("%s: %q rows, complete %q", query, rows, complete)
 		}
 	}
 }
