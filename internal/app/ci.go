@@ -40,6 +40,7 @@ type ciOptions struct {
 	finished *bus.Topic[event.RunFinished]
 	tracing  bool // steps find the id of their span in TRACEPARENT
 	log      *slog.Logger
+	changed  func(run int64)
 }
 
 // newCI makes the CI room.
@@ -56,7 +57,8 @@ func newCI(ctx context.Context, o ciOptions) (*runs.Service, *runs.StandbyRunner
 	opt := runs.Options{
 		DB: o.db, Blobs: o.blobs, Dir: jobsDir(o.machine.DataDir()), Source: ciSource{o.git}, Tokens: ciTokens{o.keeper}, Pushes: o.pushes, Finished: o.finished, Tracing: o.tracing,
 		Runner: standby, ServerURL: o.url, MaxJobs: max(2, runtime.NumCPU()), Log: o.log,
-		IsJob: func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
+		Changed: o.changed,
+		IsJob:   func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
 	}
 	if o.runtime == "sandbox" {
 		opt.Sweep = func(ctx context.Context) error { return sweep(ctx, o.machine.DataDir(), o.log) }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -173,9 +174,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	feed := api.NewFeed()
 	ci, runners, err := newCI(ctx, ciOptions{
 		machine: o.machine, listen: o.listen, url: url, runtime: o.runtime,
 		db: db, blobs: blobs, git: repos, keeper: keeper, pushes: &pushes, finished: &finished, tracing: seen.Tracing(), log: log.With("room", "ci"),
+		changed: func(run int64) { feed.Changed(api.KindRun, strconv.FormatInt(run, 10)) },
 	})
 	if err != nil {
 		return err
@@ -191,6 +194,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	a.Images(imageFace{images.outside})
 	a.Audit(trail)
 	a.Idempotency(replays)
+	events := eventFace{db, url}
+	appsOf := appFace{reviewer}
+	a.Events(events)
+	a.Applications(appsOf)
+	a.Stream(streamSource{feed, api.Sources{Runs: ci, Applications: appsOf, Events: events}})
 	apps, unsubscribe, err := newApplications(o, db, repos, &pushes, seen, own, log)
 	if err != nil {
 		return err
@@ -198,6 +206,8 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	defer unsubscribe()
 	rooms := []room{
 		{name: "access", run: reviewer.Run, ready: reviewer.Ready},
+		{name: "event feed", run: func(ctx context.Context) error { return watchEvents(ctx, events, feed) }},
+		{name: "application feed", run: func(ctx context.Context) error { return watchApplications(ctx, o, feed, log) }},
 		{name: "git", run: repos.Run},
 		{name: "registry", run: images.Run},
 		{name: "images of the node", run: images.node.Run, ready: images.node.Ready},

@@ -97,6 +97,9 @@ func (s *Service) advance(ctx context.Context, id int64) error {
 	if err != nil {
 		return err
 	}
+	if len(actions) > 0 {
+		s.changed(a.ID)
+	}
 	s.announce(ended...)
 	if len(ended) > 0 {
 		s.Log.Info("run finished", "run", a.ID, "repo", a.Repo, "conclusion", a.Conclusion)
@@ -118,7 +121,7 @@ func (s *Service) abandon(ctx context.Context, a active, why error) error {
 		}
 	}
 	var e event.RunFinished
-	err := s.DB.Write(ctx, func(tx store.Tx) (err error) {
+	err := s.write(ctx, a.ID, func(tx store.Tx) (err error) {
 		a.Conclusion, a.FinishedAt = string(engine.Failure), s.Now()
 		for key := range a.queued {
 			if err := endJob(ctx, tx, a.ID, key, a.Conclusion, why.Error(), nil, a.FinishedAt); err != nil {
@@ -184,7 +187,7 @@ func (s *Service) startJob(ctx context.Context, a active, act engine.Action) err
 	var jobID int64
 	at := s.Now()
 	now := store.FormatTime(at)
-	err := s.DB.Write(ctx, func(tx store.Tx) error {
+	err := s.write(ctx, a.ID, func(tx store.Tx) error {
 		err := tx.QueryRowContext(ctx, `UPDATE jobs SET status = ?, name = ?, continue_on_error = ?, message = '', started_at = ?
 			WHERE run = ? AND key = ? AND status = 'queued' AND (SELECT cancelled FROM runs WHERE id = run) = ? RETURNING id`,
 			string(InProgress), act.Job.Name, act.Job.ContinueOnError, now, a.ID, act.JobID, a.cancelled).Scan(&jobID)
@@ -220,7 +223,7 @@ func (s *Service) hold(ctx context.Context, a active, key, reason string) error 
 	if a.queued[key] == reason {
 		return nil
 	}
-	return s.DB.Write(ctx, func(tx store.Tx) error {
+	return s.write(ctx, a.ID, func(tx store.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE jobs SET message = ? WHERE run = ? AND key = ? AND status = 'queued'`, reason, a.ID, key)
 		return err
 	})
@@ -246,7 +249,7 @@ func (s *Service) launch(ctx context.Context, a active, key string, jobID int64,
 		return err
 	}
 	s.Log.Error("job cannot be started", "run", a.ID, "job", key, "error", err)
-	werr := s.DB.Write(ctx, func(tx store.Tx) error {
+	werr := s.write(ctx, a.ID, func(tx store.Tx) error {
 		return endJob(ctx, tx, a.ID, key, string(engine.Failure), "the job could not be started: "+err.Error(), nil, s.Now())
 	})
 	s.poke()

@@ -153,7 +153,7 @@ func (s *Service) drain(ctx context.Context, w *watched) (ended bool, err error)
 		return false, rerr
 	}
 	failpoint.Hit("ci.journal.record.before")
-	err = s.DB.Write(ctx, func(tx store.Tx) error {
+	err = s.write(ctx, w.run, func(tx store.Tx) error {
 		for _, e := range entries {
 			if err := apply(ctx, tx, w, e); err != nil {
 				return fmt.Errorf("journal entry %s: %w", e.Type, err)
@@ -228,7 +228,7 @@ func (s *Service) bury(ctx context.Context, w *watched, cause error) error {
 		message += ": " + tail
 	}
 	s.Log.Error("runner ended before its job", "run", w.run, "job", w.key, "error", message)
-	err := s.DB.Write(ctx, func(tx store.Tx) error {
+	err := s.write(ctx, w.run, func(tx store.Tx) error {
 		return endJob(ctx, tx, w.run, w.key, string(engine.Failure), message, nil, s.Now())
 	})
 	if err != nil {
@@ -317,7 +317,7 @@ func (s *Service) relaunch(ctx context.Context, w watched) error {
 			return s.launch(ctx, a, w.key, w.job, act.Job)
 		}
 	}
-	return s.DB.Write(ctx, func(tx store.Tx) error {
+	return s.write(ctx, w.run, func(tx store.Tx) error {
 		return endJob(ctx, tx, w.run, w.key, string(engine.Cancelled), "the run was cancelled", nil, s.Now())
 	})
 }

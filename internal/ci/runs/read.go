@@ -110,7 +110,7 @@ func readSteps(ctx context.Context, q store.Queryer, id int64, j *Job) error {
 // recorded; jobs may still run what their conditions allow.
 func (s *Service) Cancel(ctx context.Context, id int64) error {
 	var running []string
-	err := s.DB.Write(ctx, func(tx store.Tx) error {
+	err := s.write(ctx, id, func(tx store.Tx) error {
 		var status string
 		err := tx.QueryRowContext(ctx, `SELECT status FROM runs WHERE id = ?`, id).Scan(&status)
 		if errors.Is(err, sql.ErrNoRows) {

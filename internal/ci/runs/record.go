@@ -17,12 +17,16 @@ import (
 // record writes the runs of one push and moves the cursor past it.
 func (s *Service) record(ctx context.Context, seq int64, list []planned) error {
 	var ended []event.RunFinished
+	var made []int64
 	err := s.DB.Write(ctx, func(tx store.Tx) error {
-		ended = nil
+		ended, made = nil, nil
 		for _, p := range list {
 			run, err := insertRun(ctx, tx, p)
 			if err != nil {
 				return err
+			}
+			if run != 0 {
+				made = append(made, run)
 			}
 			if run != 0 && p.Status == Completed {
 				p.ID = run
@@ -36,6 +40,9 @@ func (s *Service) record(ctx context.Context, seq int64, list []planned) error {
 		return store.SetCursor(ctx, tx, consumer, seq)
 	})
 	if err == nil {
+		for _, run := range made {
+			s.changed(run)
+		}
 		s.announce(ended...)
 	}
 	return err

@@ -88,6 +88,9 @@ type Options struct {
 	// Tracing says that the traces of runs are sent somewhere: then steps
 	// learn which span is theirs, to add to it.
 	Tracing bool
+	// Changed is told of every run that is not what it was, once that is
+	// recorded; it must not wait. May be nil.
+	Changed func(run int64)
 	// Sweep removes what dead runners left on the machine; may be nil.
 	Sweep func(ctx context.Context) error
 	Now   func() time.Time // default time.Now
@@ -162,6 +165,21 @@ func (s *Service) Run(ctx context.Context) error {
 // step takes in new pushes and advances every run that is not over.
 func (s *Service) step(ctx context.Context) error {
 	return errors.Join(s.takePushes(ctx), s.advanceAll(ctx))
+}
+
+// write changes one run in a transaction, and says so when it is done.
+func (s *Service) write(ctx context.Context, run int64, fn func(tx store.Tx) error) error {
+	err := s.DB.Write(ctx, fn)
+	if err == nil {
+		s.changed(run)
+	}
+	return err
+}
+
+func (s *Service) changed(run int64) {
+	if s.Changed != nil {
+		s.Changed(run)
+	}
 }
 
 // poke makes Run look again.

@@ -39,12 +39,12 @@ func (a *API) Audit(s Audit) {
 
 func listAudit(ctx context.Context, s Audit, in *auditQuery) (Page[audit.Entry], error) {
 	q := audit.Query{Actor: in.Actor, Project: in.Project, Resource: in.Resource, Outcome: in.Outcome}
-	return pageBySeq(ctx, in.Paging, listID("audit", in.Actor, in.Project, in.Resource, in.Outcome),
+	return pageBySeq(in.Paging, listID("audit", in.Actor, in.Project, in.Resource, in.Outcome), seesAll(ctx),
 		func(after int64, limit int) ([]audit.Entry, error) {
 			q.Before, q.Limit = after, limit
 			return s.List(ctx, q)
 		},
-		func(e audit.Entry) (int64, string) { return e.Seq, e.Project })
+		func(e audit.Entry) (int64, bool) { return e.Seq, sees(ctx, e.Project) })
 }
 
 // maxLook bounds how much is looked through for a caller who sees little.
@@ -52,8 +52,8 @@ const maxLook = 5000
 
 // pageBySeq makes a piece of a list that is read in order of numbers. read
 // gives what comes after a number, 0 for the beginning; of gives the number of
-// an item and its project.
-func pageBySeq[T any](ctx context.Context, p Paging, list string, read func(after int64, limit int) ([]T, error), of func(T) (int64, string)) (Page[T], error) {
+// an item and whether it is shown. all says that everything is.
+func pageBySeq[T any](p Paging, list string, all bool, read func(after int64, limit int) ([]T, error), of func(T) (seq int64, shown bool)) (Page[T], error) {
 	out := Page[T]{Items: []T{}}
 	key, err := p.after(list)
 	if err != nil {
@@ -66,7 +66,7 @@ func pageBySeq[T any](ctx context.Context, p Paging, list string, read func(afte
 		}
 	}
 	limit := p.Limit + 1
-	if !seesAll(ctx) {
+	if !all {
 		limit = 500
 	}
 	for looked := 0; looked < maxLook; {
@@ -79,8 +79,8 @@ func pageBySeq[T any](ctx context.Context, p Paging, list string, read func(afte
 				out.Next = cursor{list, strconv.FormatInt(after, 10)}.String()
 				return out, nil
 			}
-			seq, project := of(item)
-			if after = seq; sees(ctx, project) {
+			seq, shown := of(item)
+			if after = seq; shown {
 				out.Items = append(out.Items, item)
 			}
 		}

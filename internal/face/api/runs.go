@@ -66,12 +66,12 @@ func listRuns(ctx context.Context, s Runs, in *runQuery) (Page[runs.Run], error)
 		Repo: in.Repo, Status: in.Status, Conclusion: in.Conclusion, Event: in.Event, Ref: in.Ref, Actor: in.Actor,
 		OldestFirst: in.Sort == "createdAt",
 	}
-	return pageBySeq(ctx, in.Paging, listID("runs", in.Sort, in.Repo, in.Status, in.Conclusion, in.Event, in.Ref, in.Actor),
+	return pageBySeq(in.Paging, listID("runs", in.Sort, in.Repo, in.Status, in.Conclusion, in.Event, in.Ref, in.Actor), seesAll(ctx),
 		func(after int64, limit int) ([]runs.Run, error) {
 			q.After, q.Limit = after, limit
 			return s.List(ctx, q)
 		},
-		func(r runs.Run) (int64, string) { return r.ID, owner(r.Repo) })
+		func(r runs.Run) (int64, bool) { return r.ID, sees(ctx, owner(r.Repo)) })
 }
 
 // owner is the project that a repository belongs to.

@@ -9,12 +9,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/penstock-dev/penstock/api/argo/v1alpha1"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/gitops/ask"
 )
 
 func newAppGet(f *appFlags) *cobra.Command {
@@ -53,12 +52,7 @@ const refreshTimeout = time.Minute
 // askRefresh asks for a comparison and waits for it: the controller removes
 // the annotation with which it is asked.
 func askRefresh(ctx context.Context, client dynamic.ResourceInterface, name string, hard bool) error {
-	kind := "normal"
-	if hard {
-		kind = "hard"
-	}
-	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationRefresh, kind)
-	if _, err := client.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: "penstock-cli"}); err != nil {
+	if err := ask.Refresh(ctx, client, manager, name, hard); err != nil {
 		return appError("refresh application", name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)

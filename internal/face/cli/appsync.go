@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os/user"
@@ -10,12 +9,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
@@ -23,8 +20,8 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/penstock-dev/penstock/api/argo/v1alpha1"
-	"github.com/penstock-dev/penstock/internal/base/id"
 	"github.com/penstock-dev/penstock/internal/base/problem"
+	"github.com/penstock-dev/penstock/internal/gitops/ask"
 )
 
 func newAppSync(f *appFlags) *cobra.Command {
@@ -125,36 +122,17 @@ func parseResources(list []string) ([]v1alpha1.SyncResource, error) {
 	return out, nil
 }
 
-// requestInfo names the entry of operation.info by which we know our own.
-const requestInfo = "penstock.dev/request"
+// manager owns the fields that the command line writes.
+const manager = "penstock-cli"
 
-// requestSync sets the operation and returns the name of the request. An
+// requestSync asks for a sync and returns the name of the request. An
 // Application does one thing at a time.
 func requestSync(ctx context.Context, client dynamic.ResourceInterface, name string, op v1alpha1.SyncOperation) (string, error) {
-	u, app, err := getApp(ctx, client, name)
-	if err != nil {
-		return "", err
-	}
-	if u.Object["operation"] != nil {
-		return "", &problem.Error{Op: "sync application", Subject: name, Err: errors.New("another operation is already in progress"), Hint: "penstock app wait " + name + ", then try again"}
-	}
-	if p := app.Spec.SyncPolicy; p != nil {
-		op.SyncOptions = p.SyncOptions
-	}
-	request := id.New()
-	operation := v1alpha1.Operation{
-		Sync: &op, InitiatedBy: v1alpha1.InitiatedBy{Username: username()},
-		Info: []v1alpha1.Info{{Name: requestInfo, Value: request}},
-	}
-	b, err := json.Marshal(map[string]any{"metadata": map[string]any{"resourceVersion": u.GetResourceVersion()}, "operation": operation})
-	if err != nil {
-		return "", err
-	}
-	_, err = client.Patch(ctx, name, types.MergePatchType, b, metav1.PatchOptions{FieldManager: "penstock-cli"})
-	if apierrors.IsConflict(err) { // its status was written meanwhile
-		return requestSync(ctx, client, name, op)
-	}
-	if err != nil {
+	request, err := ask.Sync(ctx, client, manager, name, username(), op)
+	switch {
+	case errors.Is(err, ask.ErrBusy):
+		return "", &problem.Error{Op: "sync application", Subject: name, Err: err, Hint: "penstock app wait " + name + ", then try again"}
+	case err != nil:
 		return "", appError("sync application", name, err)
 	}
 	return request, nil
@@ -172,7 +150,7 @@ func (f *appFlags) followSync(ctx context.Context, client dynamic.ResourceInterf
 	said := ""
 	return watchApp(ctx, client, name, func(a *v1alpha1.Application) (bool, error) {
 		s := a.Status.OperationState
-		if s == nil || !ours(s.Operation, request) {
+		if s == nil || !ask.Is(s.Operation, request) {
 			return false, nil
 		}
 		if line := s.Phase + ": " + s.Message; line != said {
@@ -187,15 +165,6 @@ func (f *appFlags) followSync(ctx context.Context, client dynamic.ResourceInterf
 		}
 		return true, nil
 	})
-}
-
-func ours(op v1alpha1.Operation, request string) bool {
-	for _, i := range op.Info {
-		if i.Name == requestInfo && i.Value == request {
-			return true
-		}
-	}
-	return false
 }
 
 // waitApp waits until the Application is synced, healthy, or both, and has no

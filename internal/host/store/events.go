@@ -65,7 +65,18 @@ func EventsAfter(ctx context.Context, q Queryer, typ string, seq int64, limit in
 // Events returns up to limit events that f wants and that come after seq,
 // oldest first. The Seq of the last one is where to go on.
 func Events(ctx context.Context, q Queryer, f EventFilter, seq int64, limit int) ([]Event, error) {
-	query := `SELECT seq, id, type, subject, time, data FROM events WHERE seq > ?`
+	return readEvents(ctx, q, f, "seq > ?", "seq", seq, limit)
+}
+
+// EventsBefore returns up to limit events that f wants and that come before
+// seq, newest first. The Seq of the last one is where to go on; math.MaxInt64
+// is where to begin.
+func EventsBefore(ctx context.Context, q Queryer, f EventFilter, seq int64, limit int) ([]Event, error) {
+	return readEvents(ctx, q, f, "seq < ?", "seq DESC", seq, limit)
+}
+
+func readEvents(ctx context.Context, q Queryer, f EventFilter, place, order string, seq int64, limit int) ([]Event, error) {
+	query := `SELECT seq, id, type, subject, time, data FROM events WHERE ` + place
 	args := []any{seq}
 	and := func(condition string, values ...any) {
 		query += " AND " + condition
@@ -87,7 +98,7 @@ func Events(ctx context.Context, q Queryer, f EventFilter, seq int64, limit int)
 	if !f.Until.IsZero() {
 		and("time < ?", FormatTime(f.Until))
 	}
-	rows, err := q.QueryContext(ctx, query+` ORDER BY seq LIMIT ?`, append(args, limit)...)
+	rows, err := q.QueryContext(ctx, query+` ORDER BY `+order+` LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
