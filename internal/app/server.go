@@ -133,6 +133,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 		return err
 	}
 	defer db.Close()
+	if store.IsPostgres(where) {
+		if err := db.Bind(ctx, filepath.Join(dir, "store.id")); err != nil {
+			return err
+		}
+	}
 	blobs, err := blob.Open(o.blobs, filepath.Join(dir, "blobs"))
 	if err != nil {
 		return err

@@ -29,6 +29,9 @@ var migrations = []string{
 	// The types of events are CDEvents' since then.
 	`UPDATE events SET type = 'dev.cdeventsx.penstock-push.received.0.1.0' WHERE type = 'dev.penstock.git.push';
 	UPDATE events SET type = 'dev.cdevents.pipelinerun.finished.0.3.0' WHERE type = 'dev.penstock.ci.run.finished';`,
+
+	// One row at most, see Bind.
+	`CREATE TABLE store_name (id TEXT PRIMARY KEY) STRICT;`,
 }
 
 // Migrate brings the tables of room up to date: each statement list runs once,

@@ -61,7 +61,7 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "pg-") // short: it holds a socket
+	dir, err := os.MkdirTemp("/tmp", "pg-") // short, for it holds a socket, and where nobody can go
 	if err != nil {
 		return nil, err
 	}
