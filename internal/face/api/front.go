@@ -2,7 +2,9 @@ package api
 
 import (
 	"errors"
+	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -85,6 +87,35 @@ func (f *frontWriter) Write(b []byte) (int, error) {
 	n, err := f.ResponseWriter.Write(b)
 	f.bytes += int64(n)
 	return n, err
+}
+
+// maxSend is how much is sent at once under one deadline.
+const maxSend = 4 << 20
+
+// ReadFrom sends what r has: a file without copying it through this process.
+func (f *frontWriter) ReadFrom(r io.Reader) (n int64, err error) {
+	to, ok := f.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{f}, r)
+	}
+	if f.code == 0 {
+		f.code = http.StatusOK
+	}
+	// The kernel sends a file for a reader that is one, or a limited one.
+	part, limited := r.(*io.LimitedReader)
+	if !limited {
+		part = &io.LimitedReader{R: r, N: math.MaxInt64}
+	}
+	for part.N > 0 {
+		f.extend()
+		one := &io.LimitedReader{R: part.R, N: min(part.N, maxSend)}
+		sent, err := to.ReadFrom(one)
+		n, f.bytes, part.N = n+sent, f.bytes+sent, part.N-sent
+		if err != nil || one.N > 0 {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // FlushError sends what is buffered.

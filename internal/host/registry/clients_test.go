@@ -43,8 +43,8 @@ func (w *world) client() []remote.Option {
 	return []remote.Option{remote.WithAuth(&authn.Basic{Username: "anybody", Password: w.token})}
 }
 
-// TestGoContainerRegistry does what the library and crane do.
-func TestGoContainerRegistry(t *testing.T) {
+// TestConformanceGoContainerRegistry does what the library and crane do.
+func TestConformanceGoContainerRegistry(t *testing.T) {
 	w := start(t)
 	opts := w.client()
 	img, err := random.Image(200_000, 3)
@@ -134,32 +134,50 @@ func mustImage(t *testing.T, w *world, ref string) v1.Image {
 	return img
 }
 
-// TestSkopeo copies images with Debian's skopeo.
-func TestSkopeo(t *testing.T) {
-	program, err := exec.LookPath("skopeo")
+// tool is a program of Debian's that speaks to a registry, with a home of its
+// own.
+type tool struct {
+	t            *testing.T
+	program, dir string
+	flags        []string // of every call
+}
+
+func newTool(t *testing.T, program string) *tool {
+	t.Helper()
+	path, err := exec.LookPath(program)
 	if err != nil {
-		t.Skip("needs skopeo: apt-get install skopeo")
+		t.Skipf("needs %s: apt-get install %[1]s", program)
 	}
-	w := start(t)
-	dir := t.TempDir()
-	policy := filepath.Join(dir, "policy.json")
-	if err := os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
+	tl := &tool{t: t, program: path, dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(tl.dir, "policy.json"), []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	auth := filepath.Join(dir, "auth.json")
-	host := strings.TrimPrefix(w.url, "http://")
-	run := func(args ...string) string {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, program, append([]string{"--policy", policy}, args...)...)
-		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_RUNTIME_DIR="+dir, "REGISTRY_AUTH_FILE="+auth)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("skopeo %s: %v\n%s", strings.Join(args, " "), err, out)
-		}
-		return string(out)
+	return tl
+}
+
+func (tl *tool) run(args ...string) string {
+	tl.t.Helper()
+	ctx, cancel := context.WithTimeout(tl.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, tl.program, append(slices.Clone(tl.flags), args...)...)
+	cmd.Dir = tl.dir
+	cmd.Env = append(os.Environ(), "HOME="+tl.dir, "XDG_RUNTIME_DIR="+tl.dir, "REGISTRY_AUTH_FILE="+filepath.Join(tl.dir, "auth.json"))
+	var said strings.Builder
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		tl.t.Fatalf("%s: %v\n%s%s", strings.Join(cmd.Args, " "), err, out, said.String())
 	}
+	return string(out)
+}
+
+// TestConformanceSkopeo copies images with Debian's skopeo.
+func TestConformanceSkopeo(t *testing.T) {
+	w := start(t)
+	skopeo := newTool(t, "skopeo")
+	skopeo.flags = []string{"--policy", filepath.Join(skopeo.dir, "policy.json")}
+	run, dir := skopeo.run, skopeo.dir
+	host := strings.TrimPrefix(w.url, "http://")
 	img, err := random.Image(100_000, 2)
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +216,53 @@ func TestSkopeo(t *testing.T) {
 	}
 	run("delete", "--tls-verify=false", "docker://"+host+"/demo/copy:second")
 	run("logout", host)
+}
+
+// TestConformanceContainers builds with Debian's buildah, and pulls, tags and
+// pushes with its podman. Both keep images as plain files, which works on
+// every kernel, and no container is run.
+func TestConformanceContainers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: buildah and podman would want a user namespace")
+	}
+	for _, program := range []string{"buildah", "podman"} {
+		t.Run(program, func(t *testing.T) {
+			w := start(t)
+			tl := newTool(t, program)
+			runroot, err := os.MkdirTemp("/tmp", "penstock-") // podman takes 50 characters
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(runroot) })
+			tl.flags = []string{"--root", filepath.Join(tl.dir, "root"), "--runroot", runroot, "--storage-driver", "vfs"}
+			host := strings.TrimPrefix(w.url, "http://")
+			policy := "--signature-policy=" + filepath.Join(tl.dir, "policy.json")
+			img, err := random.Image(50_000, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := remote.Write(w.ref("demo/base:1"), img, w.client()...); err != nil {
+				t.Fatal(err)
+			}
+			tl.run("login", "--tls-verify=false", "--username", "anybody", "--password", "all", host)
+			tl.run("pull", "--tls-verify=false", policy, host+"/demo/base:1")
+			tl.run("tag", host+"/demo/base:1", host+"/demo/copy:1")
+			tl.run("push", "--tls-verify=false", policy, host+"/demo/copy:1")
+			if err := validate.Image(mustImage(t, w, "demo/copy:1")); err != nil {
+				t.Error(err)
+			}
+			if program == "buildah" {
+				from := strings.TrimSpace(tl.run("from", policy, "scratch"))
+				tl.run("copy", from, filepath.Join(tl.dir, "policy.json"), "/policy.json")
+				tl.run("commit", policy, "--format", "oci", from, host+"/demo/built:1")
+				tl.run("push", "--tls-verify=false", policy, host+"/demo/built:1")
+				if err := validate.Image(mustImage(t, w, "demo/built:1")); err != nil {
+					t.Error(err)
+				}
+			}
+			tl.run("logout", host)
+		})
+	}
 }
 
 // TestManyClientsAtOnce pushes, pulls, lists and deletes from many goroutines

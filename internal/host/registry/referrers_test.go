@@ -12,7 +12,7 @@ import (
 )
 
 // Pushing manifests with subject, and listing referrers, end-12a and end-12b.
-func TestSpecReferrers(t *testing.T) {
+func specReferrers(t *testing.T) {
 	w := start(t)
 	get := func(d digest.Digest, query string) (ocispec.Index, answer) {
 		t.Helper()
@@ -89,7 +89,7 @@ func TestSpecReferrers(t *testing.T) {
 }
 
 // Listing referrers: what does not fit in one manifest has links.
-func TestSpecManyReferrers(t *testing.T) {
+func specManyReferrers(t *testing.T) {
 	w := start(t)
 	subject := digest.FromString("subject")
 	config := w.pushBlob("demo/shop", []byte("{}"))

@@ -14,14 +14,44 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The tests of this file go through the distribution specification, version
-// 1.1. Each names the section that it is about, and the endpoint by its number
-// in the specification's table.
+// TestConformance goes through the distribution specification, version 1.1.
+// Each case is named after its section; the comments give the endpoints by
+// their numbers in the specification's table.
+func TestConformance(t *testing.T) {
+	for _, c := range []struct {
+		section, what string
+		test          func(t *testing.T)
+	}{
+		{"determining support", "authentication", specDeterminingSupport},
+		{"pull", "manifests", specPullingManifests},
+		{"pull", "blobs and ranges", specPullingBlobs},
+		{"push monolithically", "post then put", specPostThenPut},
+		{"push monolithically", "single post", specSinglePost},
+		{"push in chunks", "order and status", specChunks},
+		{"push in chunks", "content-range", specContentRange},
+		{"push in chunks", "another digest", specChunksWithAnotherDigest},
+		{"cancel", "upload", specCancel},
+		{"cancel", "upload of another repository", specUploadOfAnotherRepository},
+		{"mount", "with and without from", specMount},
+		{"push manifests", "by tag and by digest", specPushingManifests},
+		{"push manifests", "invalid", specInvalidManifests},
+		{"push manifests", "missing content", specMissingContent},
+		{"push manifests", "other types and algorithms", specOtherManifests},
+		{"push manifests", "size", specManifestSize},
+		{"push manifests", "subject and referrers", specReferrers},
+		{"content discovery", "tags", specListingTags},
+		{"content discovery", "many referrers", specManyReferrers},
+		{"content management", "tags and manifests", specDeleting},
+		{"content management", "blobs", specDeletingBlobs},
+	} {
+		t.Run(c.section+"/"+c.what, c.test)
+	}
+}
 
 const never = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 // Determining Support, end-1.
-func TestSpecDeterminingSupport(t *testing.T) {
+func specDeterminingSupport(t *testing.T) {
 	w := start(t)
 	w.want(w.do("GET", "/v2/", nil), 200)
 	w.want(w.do("HEAD", "/v2/", nil), 200)
@@ -32,7 +62,7 @@ func TestSpecDeterminingSupport(t *testing.T) {
 }
 
 // Pulling manifests, end-3.
-func TestSpecPullingManifests(t *testing.T) {
+func specPullingManifests(t *testing.T) {
 	w := start(t)
 	data := w.image("demo/shop", "pull")
 	d := w.pushManifest("demo/shop", "v1", data)
@@ -60,7 +90,7 @@ func TestSpecPullingManifests(t *testing.T) {
 }
 
 // Pulling blobs, end-2, with range requests of RFC 9110.
-func TestSpecPullingBlobs(t *testing.T) {
+func specPullingBlobs(t *testing.T) {
 	w := start(t)
 	data := make([]byte, 300_000)
 	_, _ = rand.Read(data)
@@ -96,7 +126,7 @@ func TestSpecPullingBlobs(t *testing.T) {
 }
 
 // Pushing a blob monolithically: POST then PUT, end-4a and end-6.
-func TestSpecPostThenPut(t *testing.T) {
+func specPostThenPut(t *testing.T) {
 	w := start(t)
 	data := []byte("one piece")
 	d := digest.FromBytes(data)
@@ -122,7 +152,7 @@ func TestSpecPostThenPut(t *testing.T) {
 }
 
 // Pushing a blob monolithically: single POST, end-4b.
-func TestSpecSinglePost(t *testing.T) {
+func specSinglePost(t *testing.T) {
 	w := start(t)
 	data := []byte("in the request")
 	d := digest.FromBytes(data)
@@ -134,7 +164,7 @@ func TestSpecSinglePost(t *testing.T) {
 }
 
 // Pushing a blob in chunks, end-4a, end-5, end-6 and end-13.
-func TestSpecChunks(t *testing.T) {
+func specChunks(t *testing.T) {
 	w := start(t)
 	data := make([]byte, 5000)
 	_, _ = rand.Read(data)
@@ -175,7 +205,7 @@ func TestSpecChunks(t *testing.T) {
 }
 
 // Pushing a blob in chunks: the form of Content-Range, and what contradicts it.
-func TestSpecContentRange(t *testing.T) {
+func specContentRange(t *testing.T) {
 	w := start(t)
 	next := w.want(w.do("POST", "/v2/demo/shop/blobs/uploads/", nil), 202).Header.Get("Location")
 	for _, bad := range []string{"bytes 0-9/10", "0-", "-9", "a-b", "0-9,10-19", "9-0", "0 - 9", "0-99999999999999999999"} {
@@ -195,7 +225,7 @@ func TestSpecContentRange(t *testing.T) {
 }
 
 // Pushing a blob in chunks: the digest at the end.
-func TestSpecChunksWithAnotherDigest(t *testing.T) {
+func specChunksWithAnotherDigest(t *testing.T) {
 	w := start(t)
 	next := w.do("POST", "/v2/demo/shop/blobs/uploads/", nil).Header.Get("Location")
 	w.want(w.do("PATCH", next, []byte("content")), 202)
@@ -205,7 +235,7 @@ func TestSpecChunksWithAnotherDigest(t *testing.T) {
 }
 
 // Cancel a blob upload, end-14.
-func TestSpecCancel(t *testing.T) {
+func specCancel(t *testing.T) {
 	w := start(t)
 	loc := w.do("POST", "/v2/demo/shop/blobs/uploads/", nil).Header.Get("Location")
 	w.want(w.do("PATCH", loc, []byte("content")), 202)
@@ -216,7 +246,7 @@ func TestSpecCancel(t *testing.T) {
 }
 
 // An upload belongs to its repository.
-func TestSpecUploadOfAnotherRepository(t *testing.T) {
+func specUploadOfAnotherRepository(t *testing.T) {
 	w := start(t)
 	loc := w.do("POST", "/v2/demo/shop/blobs/uploads/", nil).Header.Get("Location")
 	other := strings.Replace(loc, "demo/shop", "demo/other", 1)
@@ -228,7 +258,7 @@ func TestSpecUploadOfAnotherRepository(t *testing.T) {
 }
 
 // Mounting a blob from another repository, end-11.
-func TestSpecMount(t *testing.T) {
+func specMount(t *testing.T) {
 	w := start(t)
 	d := w.pushBlob("demo/shop", []byte("to be mounted"))
 	a := w.want(w.do("POST", "/v2/demo/other/blobs/uploads/?mount="+d.Digest.String()+"&from=demo/shop", nil), 201)
@@ -246,7 +276,7 @@ func TestSpecMount(t *testing.T) {
 }
 
 // Pushing manifests, end-7.
-func TestSpecPushingManifests(t *testing.T) {
+func specPushingManifests(t *testing.T) {
 	w := start(t)
 	data := w.image("demo/shop", "push")
 	d := digest.FromBytes(data)
@@ -270,7 +300,7 @@ func TestSpecPushingManifests(t *testing.T) {
 }
 
 // Pushing manifests: what is refused.
-func TestSpecInvalidManifests(t *testing.T) {
+func specInvalidManifests(t *testing.T) {
 	w := start(t)
 	image, index := ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex
 	config := w.pushBlob("demo/shop", []byte("{}"))
@@ -297,7 +327,7 @@ func TestSpecInvalidManifests(t *testing.T) {
 
 // Push: a manifest whose content is not all there is rejected with one error
 // for each piece. The exception is its subject.
-func TestSpecMissingContent(t *testing.T) {
+func specMissingContent(t *testing.T) {
 	w := start(t)
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest}
 	m.SchemaVersion = 2
@@ -330,7 +360,7 @@ func TestSpecMissingContent(t *testing.T) {
 }
 
 // Pushing manifests: other types than OCI's, and other algorithms.
-func TestSpecOtherManifests(t *testing.T) {
+func specOtherManifests(t *testing.T) {
 	w := start(t)
 	data := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.example.thing.v1+json","config":{"digest":"` + never + `","size":0}}`)
 	d := w.pushManifest("demo/shop", "thing", data)
@@ -357,7 +387,7 @@ func TestSpecOtherManifests(t *testing.T) {
 }
 
 // Pushing manifests: the limit of four megabytes, which are still taken.
-func TestSpecManifestSize(t *testing.T) {
+func specManifestSize(t *testing.T) {
 	w := start(t)
 	pad := func(size int) []byte {
 		b := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageIndex + `","manifests":[]`)
@@ -369,7 +399,7 @@ func TestSpecManifestSize(t *testing.T) {
 }
 
 // Listing tags, end-8a and end-8b.
-func TestSpecListingTags(t *testing.T) {
+func specListingTags(t *testing.T) {
 	w := start(t)
 	data := w.image("demo/shop", "tags")
 	tags := []string{"v3", "V2", "latest", "v10", "v1", "_x", "0.1"}
@@ -443,7 +473,7 @@ func TestSpecListingTags(t *testing.T) {
 }
 
 // Deleting tags and manifests, end-9.
-func TestSpecDeleting(t *testing.T) {
+func specDeleting(t *testing.T) {
 	w := start(t)
 	data := w.image("demo/shop", "delete")
 	d := w.pushManifest("demo/shop", "v1", data)
@@ -460,7 +490,7 @@ func TestSpecDeleting(t *testing.T) {
 }
 
 // Deleting blobs, end-10. One that a manifest needs stays.
-func TestSpecDeletingBlobs(t *testing.T) {
+func specDeletingBlobs(t *testing.T) {
 	w := start(t)
 	data := w.image("demo/shop", "delete")
 	d := w.pushManifest("demo/shop", "v1", data)
