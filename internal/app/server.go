@@ -164,9 +164,10 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	var pushes bus.Topic[event.Push]
 	var finished bus.Topic[event.RunFinished]
 	own := newOwnWork(seen, topics{&pushes, &finished}, log.With("room", "observe"))
+	rules := &repoRules{keeper: keeper, reviewer: reviewer}
 	repos, err := git.New(ctx, git.Options{
-		Root: filepath.Join(dir, "git"), DB: db, Access: keeper, Pushes: &pushes,
-		URLs: gitURLs(url), Secrets: gitSecrets{vault}, Log: log.With("room", "git"),
+		Root: filepath.Join(dir, "git"), DB: db, Blobs: blobs, Access: keeper, Pushes: &pushes,
+		URLs: gitURLs(url), Secrets: gitSecrets{vault}, Roles: rules, Statuses: rules, Log: log.With("room", "git"),
 	})
 	if err != nil {
 		return err
@@ -192,7 +193,11 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 		return err
 	}
 	a := api.New()
+	rules.ci.Store(ci)
 	a.Repos(repoFace{repos})
+	a.Mirrors(repoFace{repos})
+	a.Protection(repos)
+	a.Aliases(repos)
 	a.CIRuns(ci)
 	a.Identity(identityFace{keeper, reviewer, url})
 	a.Grants(reviewer)

@@ -14,6 +14,7 @@ type Repo struct {
 	CloneURL      string    `json:"cloneUrl" example:"http://penstock.localhost:7080/git/demo/shop.git"`
 	DefaultBranch string    `json:"defaultBranch" example:"main"`
 	CreatedAt     time.Time `json:"createdAt"`
+	Mirror        *Mirror   `json:"mirror,omitempty" doc:"of a repository that follows an outside one"`
 }
 
 // NewRepo asks for a repository.

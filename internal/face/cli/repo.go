@@ -17,7 +17,8 @@ import (
 
 func newRepo(g *Globals) *cobra.Command {
 	c := &cobra.Command{Use: "repo", Short: "Hosted Git repositories"}
-	c.AddCommand(newRepoCreate(g), newRepoList(g), newRepoDelete(g))
+	c.AddCommand(newRepoCreate(g), newRepoGet(g), newRepoList(g), newRepoDelete(g), newRepoImport(g), newRepoMirror(g),
+		newRepoProtect(g), newRepoUnprotect(g), newRepoAlias(g))
 	return c
 }
 
@@ -74,9 +75,9 @@ func newRepoList(g *Globals) *cobra.Command {
 					fmt.Fprintln(g.Err, "no repositories; create one with: penstock repo create OWNER/NAME")
 					return
 				}
-				fmt.Fprintln(w, "NAME\tDEFAULT BRANCH\tAGE\tCLONE URL")
+				fmt.Fprintln(w, "NAME\tDEFAULT BRANCH\tAGE\tCLONE URL\tMIRROR")
 				for _, r := range all {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.Name, r.DefaultBranch, shortAge(time.Since(r.CreatedAt)), r.CloneURL)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.Name, r.DefaultBranch, shortAge(time.Since(r.CreatedAt)), r.CloneURL, mirrorState(r.Mirror))
 				}
 			})
 		},
