@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -229,6 +230,20 @@ func TestEventsAreFiltered(t *testing.T) {
 			if got != tc.want {
 				t.Errorf("%s: %s, want %s", name, got, tc.want)
 			}
+			if err := db.Read(ctx, func(q store.Queryer) error {
+				list, err := store.EventsBefore(ctx, q, tc.filter, math.MaxInt64, 10)
+				for i, e := range list {
+					if name != "some" && e.ID != got[len(got)-1-i:][:1] {
+						t.Errorf("%s: backwards, %s is at place %d", name, e.ID, i)
+					}
+				}
+				if name != "some" && len(list) != len(got) {
+					t.Errorf("%s: backwards, %d events", name, len(list))
+				}
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }
@@ -326,6 +341,24 @@ func TestAWriterWhoLeavesDoesNotHoldOthers(t *testing.T) {
 		}
 		if d := cmp.Diff([]int64{1, 4}, p.numbers(db)); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestCommitsAreSynced asks the writing connection whether a commit waits for
+// the disk, also where the database is set up otherwise.
+func TestCommitsAreSynced(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		ask, want := `PRAGMA synchronous`, "2"
+		if store.IsPostgres(p.where) {
+			p.where += "&synchronous_commit=off"
+			ask, want = `SHOW synchronous_commit`, "on"
+		}
+		var got string
+		if err := p.open().Write(t.Context(), func(tx store.Tx) error {
+			return tx.QueryRowContext(t.Context(), ask).Scan(&got)
+		}); err != nil || got != want {
+			t.Errorf("%s says %q, %v; want %q", ask, got, err, want)
 		}
 	})
 }
