@@ -149,7 +149,13 @@ func kill(t *testing.T, pid int) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill %d: %v", pid, err)
 	}
-	Eventually(t, 10*time.Second, fmt.Sprintf("process %d is gone", pid), func(context.Context) error {
+	awaitGone(t, pid)
+}
+
+// awaitGone waits until a process is no more.
+func awaitGone(t *testing.T, pid int) {
+	t.Helper()
+	Eventually(t, time.Minute, fmt.Sprintf("process %d is gone", pid), func(context.Context) error {
 		if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
 			if _, rest, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(rest, "Z") {
 				return errors.New("it still runs")
