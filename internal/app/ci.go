@@ -30,7 +30,7 @@ type ciOptions struct {
 	machine *machine.Machine
 	listen  string // of the server
 	url     string // of the server, as jobs see it
-	runtime string // sandbox or process
+	runtime string // see parseRuntime
 	db      *store.DB
 	blobs   blob.Store
 	git     *git.Server
@@ -60,7 +60,7 @@ func newCI(ctx context.Context, o ciOptions) (*runs.Service, *runs.StandbyRunner
 		Changed: o.changed,
 		IsJob:   func(actor string) bool { return strings.HasPrefix(actor, "run/") }, // identity.Job's name
 	}
-	if o.runtime == "sandbox" {
+	if o.runtime != "process" {
 		opt.Sweep = func(ctx context.Context) error { return sweep(ctx, o.machine.DataDir(), o.log) }
 		standby.Sweep = opt.Sweep
 	}
@@ -84,7 +84,8 @@ func defaultRuntime() string {
 	return "process"
 }
 
-// sweep removes the sandboxes that dead runners left.
+// sweep removes the sandboxes that dead runners left, and images that no job
+// has used for long.
 func sweep(ctx context.Context, dataDir string, log *slog.Logger) error {
 	r, err := newSandbox(dataDir, log)
 	if err != nil {
@@ -94,7 +95,7 @@ func sweep(ctx context.Context, dataDir string, log *slog.Logger) error {
 	if n > 0 {
 		log.Info("removed sandboxes of runners that died", "count", n)
 	}
-	return errors.Join(err, r.Close())
+	return errors.Join(err, r.Close(), pruneImages(ctx, dataDir, log))
 }
 
 func newSandbox(dataDir string, log *slog.Logger) (*sandbox.Runtime, error) {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/actions"
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/runner"
@@ -49,7 +48,7 @@ func newRunner(g *cli.Globals) *cobra.Command {
 	f.IntVar(&o.lockFD, "lock-fd", -1, "file `descriptor` of the job's lock")
 	f.IntVar(&o.standbyFD, "standby-fd", -1, "file `descriptor` of a socket on which the job will come")
 	f.StringVar(&o.listen, "server-listen", machine.DefaultListen, "`address` on which the server listens")
-	f.StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps run: sandbox or process")
+	f.StringVar(&o.runtime, "runtime", defaultRuntime(), runtimes)
 	return c
 }
 
@@ -91,11 +90,18 @@ func (o runnerOptions) runLocked(ctx context.Context, lock *os.File, log *slog.L
 // chooseRuntime sets where steps run and how they reach the server. A sandbox
 // that this machine cannot give becomes the job's own error.
 func chooseRuntime(r *runner.Options, o runnerOptions, log *slog.Logger) error {
-	switch o.runtime {
+	kind, image, err := parseRuntime(o.runtime)
+	if err != nil {
+		return err
+	}
+	switch kind {
 	case "process":
 		r.Runtime = process.New(log)
-	case "sandbox":
+	default:
 		r.Runtime = o.sandbox
+		if kind == "container" {
+			r.Runtime = lazyContainer{o.machine.DataDir(), o.listen, image, log}
+		}
 		_, port, err := net.SplitHostPort(o.listen)
 		if err != nil {
 			return fmt.Errorf("server address %q: %w", o.listen, err)
@@ -110,8 +116,6 @@ func chooseRuntime(r *runner.Options, o runnerOptions, log *slog.Logger) error {
 		if _, port, err := net.SplitHostPort(settings.GatewayListen); err == nil {
 			r.Forward[net.JoinHostPort("127.0.0.1", port)] = settings.GatewayListen
 		}
-	default:
-		return fmt.Errorf("%w: runtime %q is not sandbox or process", problem.ErrUsage, o.runtime)
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 	}
 	c.Flags().StringVar(&o.listen, "listen", machine.DefaultListen, "`address` to listen on")
 	c.Flags().StringVar(&o.podListen, "pod-listen", "", "further `address` to listen on, where Pods of the embedded cluster find the server; it need not exist yet")
-	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), "where steps of CI jobs run: sandbox, or process (not isolated)")
+	c.Flags().StringVar(&o.runtime, "runtime", defaultRuntime(), runtimes)
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.blobs, "blobs", os.Getenv("PENSTOCK_BLOBS"), "where logs are kept: a directory or s3://bucket/prefix?endpoint=... `URL` ($PENSTOCK_BLOBS); default blobs in the data directory")
 	c.Flags().StringVar(&o.keyFile, "key-file", "", "`file` with the master keys of the secrets in the store ($"+keyFileEnv+"); default master.key in the data directory")

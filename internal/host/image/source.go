@@ -36,8 +36,8 @@ const (
 // this machine's own, which knows aliases and what it has fetched before. It is
 // told the other's name as containerd tells it, in the query "ns".
 type Mirror struct {
-	URL  string // "http://penstock.localhost:7080"
-	Auth authn.Authenticator
+	URL   string // "http://penstock.localhost:7080"
+	Token string // sent as a bearer's, if there is one
 }
 
 // Sources is where references lead. The zero value asks registries as Docker
@@ -114,7 +114,7 @@ func (s *Sources) fromRegistries(ctx context.Context, ref name.Reference, c Cred
 		if err != nil {
 			return found{}, err
 		}
-		f, err := s.ask(ctx, mirrored, known, remote.WithTransport(rt), remote.WithAuth(m.auth()))
+		f, err := s.ask(ctx, mirrored, known, remote.WithTransport(rt), remote.WithAuth(authn.Anonymous))
 		if err == nil || ctx.Err() != nil {
 			return f, err
 		}
@@ -174,13 +174,6 @@ func (s *Sources) dial() func(ctx context.Context, network, addr string) (net.Co
 	}
 }
 
-func (m Mirror) auth() authn.Authenticator {
-	if m.Auth != nil {
-		return m.Auth
-	}
-	return authn.Anonymous
-}
-
 // of is the reference as the mirror has it, and what carries requests there.
 func (m Mirror) of(ref name.Reference, base http.RoundTripper) (name.Reference, http.RoundTripper, error) {
 	u, err := url.Parse(m.URL)
@@ -204,20 +197,26 @@ func (m Mirror) of(ref name.Reference, base http.RoundTripper) (name.Reference, 
 		ns = "docker.io" // as everybody writes it
 	}
 	if ns == u.Host {
-		return mirrored, base, nil
+		ns = ""
 	}
-	return mirrored, inNamespace{ns: ns, host: u.Host, next: base}, nil
+	return mirrored, atMirror{ns: ns, host: u.Host, token: m.Token, next: base}, nil
 }
 
-// inNamespace tells a mirror whose images are meant.
-type inNamespace struct {
-	ns, host string
-	next     http.RoundTripper
+// atMirror tells a mirror whose images are meant, and who asks.
+type atMirror struct {
+	ns, host, token string
+	next            http.RoundTripper
 }
 
-func (t inNamespace) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host == t.host && strings.HasPrefix(r.URL.Path, "/v2/") && r.URL.Path != "/v2/" {
-		r = r.Clone(r.Context())
+func (t atMirror) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != t.host || !strings.HasPrefix(r.URL.Path, "/v2/") {
+		return t.next.RoundTrip(r) // where the mirror has sent us
+	}
+	r = r.Clone(r.Context())
+	if t.token != "" {
+		r.Header.Set("Authorization", "Bearer "+t.token)
+	}
+	if t.ns != "" && r.URL.Path != "/v2/" {
 		q := r.URL.Query()
 		q.Set("ns", t.ns)
 		r.URL.RawQuery = q.Encode()

@@ -108,7 +108,7 @@ type server struct {
 	*httptest.Server
 	blobs, manifests atomic.Int64
 	down             atomic.Bool
-	lastNS           atomic.Value
+	lastNS, lastAuth atomic.Value
 }
 
 func newServer(t *testing.T) *server {
@@ -123,6 +123,7 @@ func newServer(t *testing.T) *server {
 		if ns := r.URL.Query().Get("ns"); ns != "" {
 			s.lastNS.Store(ns)
 		}
+		s.lastAuth.Store(r.Header.Get("Authorization"))
 		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
 			s.blobs.Add(1)
 		}
@@ -279,7 +280,7 @@ func TestFiles(t *testing.T) {
 
 func TestMirror(t *testing.T) {
 	mirror, origin := newServer(t), newServer(t)
-	s := newStore(t, func(s *Sources) { s.Mirrors = []Mirror{{URL: mirror.URL}} })
+	s := newStore(t, func(s *Sources) { s.Mirrors = []Mirror{{URL: mirror.URL, Token: "of-the-node"}} })
 	mirror.push(t, "library/tool:1", imageOf(t, map[string]string{"n": "from the mirror"}))
 	if got := files(t, get(t, s, "tool:1"))["/n"]; got != "from the mirror" || mirror.lastNS.Load() != "docker.io" {
 		t.Errorf("got %q for %v", got, mirror.lastNS.Load())
@@ -287,6 +288,9 @@ func TestMirror(t *testing.T) {
 	ref := origin.push(t, "team/only:1", imageOf(t, map[string]string{"n": "from its registry"}))
 	if got := files(t, get(t, s, ref))["/n"]; got != "from its registry" || mirror.lastNS.Load() != origin.host() {
 		t.Errorf("got %q after %v", got, mirror.lastNS.Load())
+	}
+	if mirror.lastAuth.Load() != "Bearer of-the-node" || origin.lastAuth.Load() != "" {
+		t.Errorf("the mirror got %q, the registry %q", mirror.lastAuth.Load(), origin.lastAuth.Load())
 	}
 	own := mirror.push(t, "team/own:1", imageOf(t, map[string]string{"n": "own"}))
 	if got := files(t, get(t, s, own))["/n"]; got != "own" {
