@@ -170,6 +170,9 @@ func status(err error) error {
 	if errors.As(err, &public) {
 		return err
 	}
+	if later, ok := retryAfter(err); ok {
+		return huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, err.Error()), http.Header{"Retry-After": {later}})
+	}
 	if unavailable(err) {
 		return huma.NewError(http.StatusServiceUnavailable, err.Error())
 	}

@@ -119,7 +119,7 @@ func (a *API) admit(ctx context.Context, n need, t target) (context.Context, err
 	switch {
 	case err == nil || !errors.Is(err, problem.ErrForbidden) || unavailable(err):
 		return ctx, err
-	case n.scoped && t.project == "":
+	case n.scoped && t.project == "" && p.Opens(act):
 		return context.WithValue(ctx, sightKey{}, &sight{auth: a.auth, p: p, act: act, seen: map[string]bool{}}), nil
 	case n.hidden && !a.mayGet(ctx, p, act):
 		return ctx, notThere{}

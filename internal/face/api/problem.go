@@ -21,10 +21,10 @@ func writeProblem(w http.ResponseWriter, code int, detail string) {
 
 // refuse answers a request that is not let in.
 func refuse(w http.ResponseWriter, err error) {
-	var later interface{ RetryAfter() time.Duration }
+	later, soon := retryAfter(err)
 	switch {
-	case errors.As(err, &later):
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(later.RetryAfter().Seconds()))))
+	case soon:
+		w.Header().Set("Retry-After", later)
 		writeProblem(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, problem.ErrForbidden) && !errors.Is(err, problem.ErrUnauthenticated):
 		writeProblem(w, http.StatusForbidden, err.Error())
@@ -32,6 +32,15 @@ func refuse(w http.ResponseWriter, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="penstock"`)
 		writeProblem(w, http.StatusUnauthorized, err.Error())
 	}
+}
+
+// retryAfter says in how many seconds a refusal may be something else.
+func retryAfter(err error) (seconds string, ok bool) {
+	var later interface{ RetryAfter() time.Duration }
+	if !errors.As(err, &later) {
+		return "", false
+	}
+	return strconv.Itoa(int(math.Ceil(later.RetryAfter().Seconds()))), true
 }
 
 // noRoute answers a request that no route takes. h is what net/http would

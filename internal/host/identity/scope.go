@@ -40,11 +40,17 @@ func checkScopes(scopes, projects []string) error {
 	return nil
 }
 
-// allow says whether the limits let a through. A write scope includes reading.
+// allow says whether the limits let a through.
 func (l limits) allow(a Action) bool {
-	if len(l.projects) > 0 && !slices.Contains(l.projects, a.Project) {
-		return false
-	}
+	return (len(l.projects) == 0 || slices.Contains(l.projects, a.Project)) && l.opens(a)
+}
+
+// Opens says whether the token by which p is known opens actions like a in any
+// project at all.
+func (p Principal) Opens(a Action) bool { return p.limits.opens(a) }
+
+// opens says whether a scope names a. A write scope includes reading.
+func (l limits) opens(a Action) bool {
 	if len(l.scopes) == 0 {
 		return true
 	}
