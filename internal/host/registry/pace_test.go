@@ -46,7 +46,7 @@ func TestASilentClientIsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New(Options{Store: store, Access: anybody{}})
-	s.pace = pace{idle: 50 * time.Millisecond, grace: time.Hour, rate: 1}
+	s.pace = pace{idle: 500 * time.Millisecond, grace: time.Hour, rate: 1}
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	id, err := store.StartUpload("demo/shop")

@@ -142,7 +142,7 @@ func TestAKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	for _, point := range points(t) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; n <= 3; n++ {
+			for n := 1; n <= 2; n++ {
 				dir := t.TempDir()
 				acknowledged, died := run(t, dir, fmt.Sprintf("%s:%d", point, n))
 				if !died {
