@@ -20,6 +20,10 @@ const (
 	maxRequest = 10 << 20
 	// commandRoom is what a push may hold beside its pack: the list of refs.
 	commandRoom = 64 << 20
+	// workflowHost is what workflows mean by a repository without an address:
+	// actions/checkout of acme/shop asks us for acme/shop, which may be hosted
+	// under another name.
+	workflowHost = "https://github.com/"
 	// slotWait bounds how long a request waits for its turn.
 	slotWait = 30 * time.Second
 )
@@ -36,6 +40,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	write := rt.service == receivePack
+	if target, ok := s.names.repo(workflowHost + rt.repo); ok && !write && !s.exists(rt.repo) {
+		rt.repo = target
+	}
 	user, err := s.access.AuthorizeGit(r, rt.repo, write)
 	if err != nil {
 		refuse(w, err)

@@ -249,6 +249,13 @@ func TestAliases(t *testing.T) {
 			t.Errorf("%s is %s, %v", u, repo, ok)
 		}
 	}
+	// What actions/checkout asks for when a workflow names acme/shop.
+	w := work(t, map[string]string{"a": "1"})
+	run(t, w, "push", "-q", h.url+"demo/shop.git", "main")
+	if out := run(t, w, "ls-remote", h.url+"acme/shop.git", "main"); !strings.HasPrefix(out, run(t, w, "rev-parse", "HEAD")) {
+		t.Errorf("by its outside name: %s", out)
+	}
+	fails(t, "does not exist here", w, "push", h.url+"acme/shop.git", "main")
 	h = restart(t, h)
 	if repo, ok := h.Hosted("https://github.com/acme/shop"); !ok || repo != "demo/shop" {
 		t.Errorf("after a restart: %s %v", repo, ok)

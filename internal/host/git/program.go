@@ -258,8 +258,12 @@ func (p program) lines(ctx context.Context, dir string, in io.Reader, fn func(li
 		_ = cmd.Wait() // it was killed
 		return fnErr
 	}
-	if err := cmd.Wait(); err != nil {
+	err = cmd.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("git %s: %w", args[0], ctx.Err())
+	case err != nil:
 		return fmt.Errorf("git %s: %w: %s", args[0], err, said.lastLine())
 	}
-	return ctx.Err()
+	return nil
 }
