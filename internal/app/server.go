@@ -60,6 +60,7 @@ func newServer(g *cli.Globals) *cobra.Command {
 	c.Flags().StringArrayVar(&o.mirrors, "mirror", nil, "`HOST[=URL]` of a registry whose images are fetched when they are asked for, instead of the usual ones; none for none; repeatable")
 	c.Flags().StringVar(&o.blobs, "blobs", os.Getenv("PENSTOCK_BLOBS"), "where logs are kept: a directory or s3://bucket/prefix?endpoint=... `URL` ($PENSTOCK_BLOBS); default blobs in the data directory")
 	c.Flags().StringVar(&o.keyFile, "key-file", "", "`file` with the master keys of the secrets in the store ($"+keyFileEnv+"); default master.key in the data directory")
+	o.git.add(c.Flags())
 	c.Flags().StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster; may appear later")
 	c.Flags().StringVar(&o.database, "database", "", "`URL` of a PostgreSQL database, without a password, instead of SQLite in the data directory ($"+databaseEnv+")")
 	c.Flags().StringVar(&o.databaseFile, "database-file", "", "`file` with that URL, which may have a password ($"+databaseFileEnv+")")
@@ -78,6 +79,7 @@ type serverOptions struct {
 	level      *slog.LevelVar // of the log, changed through the admin socket
 	blobs      string
 	keyFile    string
+	git        gitLimits
 }
 
 // kubeconfigFile says where the cluster is: where the flag says, or the
@@ -164,10 +166,15 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	var pushes bus.Topic[event.Push]
 	var finished bus.Topic[event.RunFinished]
 	own := newOwnWork(seen, topics{&pushes, &finished}, log.With("room", "observe"))
+	maxPush, maxFile, maxRepository, err := o.git.bytes()
+	if err != nil {
+		return err
+	}
 	rules := &repoRules{keeper: keeper, reviewer: reviewer}
 	repos, err := git.New(ctx, git.Options{
 		Root: filepath.Join(dir, "git"), DB: db, Blobs: blobs, Access: keeper, Pushes: &pushes,
-		URLs: gitURLs(url), Secrets: gitSecrets{vault}, Roles: rules, Statuses: rules, Log: log.With("room", "git"),
+		URLs: gitURLs(url), Secrets: gitSecrets{vault}, Roles: rules, Statuses: rules,
+		MaxPush: maxPush, MaxFile: maxFile, MaxRepository: maxRepository, Log: log.With("room", "git"),
 	})
 	if err != nil {
 		return err
