@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/penstock-dev/penstock/internal/ci/jobdir"
 	"github.com/penstock-dev/penstock/internal/ci/runner"
 )
@@ -56,6 +58,26 @@ func BenchmarkStep(b *testing.B) {
 	b.ReportMetric(ms(job), "ms/step")
 	b.ReportMetric(ms(shell), "ms/shell")
 	b.ReportMetric(ms(job-shell), "ms/overhead")
+}
+
+// BenchmarkLog runs a step that prints 100,000 lines. "cpu-ms" is what the
+// runner itself used for them; most of it is reading them for commands.
+func BenchmarkLog(b *testing.B) {
+	self := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	before := self()
+	for b.Loop() {
+		dir := prepareSteps(b, "      - run: seq -f 'line %.0f of the build, which compiles a package' 100000\n")
+		if err := runner.Run(context.Background(), options(dir)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64((self()-before).Microseconds())/1000/float64(b.N), "cpu-ms/op")
 }
 
 func prepareSteps(b *testing.B, steps string) jobdir.Dir {

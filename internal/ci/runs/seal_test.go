@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 	"github.com/penstock-dev/penstock/internal/ci/runs"
+	"github.com/penstock-dev/penstock/internal/host/blob"
 )
 
 const talkative = `
@@ -164,5 +167,53 @@ func TestRowsAreThoseOfAStep(t *testing.T) {
 		if !errors.Is(err, problem.ErrInvalid) {
 			t.Errorf("%+v: %v", q, err)
 		}
+	}
+}
+
+// away is a blob store that cannot be reached at first.
+type away struct {
+	blob.Store
+	left atomic.Int64 // Puts that fail
+}
+
+func (a *away) Put(ctx context.Context, key string, r io.Reader, want blob.Expect) (blob.Put, error) {
+	if a.left.Add(-1) >= 0 {
+		return blob.Put{}, errors.New("the bucket is away")
+	}
+	return a.Store.Put(ctx, key, r, want)
+}
+
+// TestSealingIsTriedAgain: while blobs cannot be put, logs are read from the
+// directory, which stays. The end of the next job is an occasion to try again.
+func TestSealingIsTriedAgain(t *testing.T) {
+	h := newHouse(t)
+	h.halt()
+	h.keep = time.Nanosecond
+	a := &away{}
+	a.left.Store(1000)
+	h.wrap = func(s blob.Store) blob.Store {
+		a.Store = s
+		return a
+	}
+	h.start()
+	openGate(t, h.pushTalkative())
+	h.wait(1)
+	for deadline := time.Now().Add(time.Minute); a.left.Load() == 1000; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing was sealed")
+		}
+	}
+	before := h.logs(runs.LogQuery{Run: 1})
+	if !strings.Contains(before, "a/2 line 999\n") {
+		t.Errorf("the log is not readable:\n%s", before)
+	}
+	a.left.Store(0)
+	h.push("y", nil)
+	h.wait(2)
+	if err := h.awaitGone(); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(before, h.logs(runs.LogQuery{Run: 1})); d != "" {
+		t.Errorf("before and after sealing (-before +after):\n%s", d)
 	}
 }

@@ -167,7 +167,8 @@ type house struct {
 	repo    repository
 	db      *store.DB
 	blobs   blob.Store
-	keep    time.Duration // of directories
+	keep    time.Duration               // of directories
+	wrap    func(blob.Store) blob.Store // may be nil
 	pushes  *bus.Topic[event.Push]
 	tokens  *tokens
 	service *runs.Service
@@ -244,6 +245,9 @@ func (h *house) open() {
 	h.db = db
 	if h.blobs, err = blob.OpenFiles(filepath.Join(h.dir, "blobs")); err != nil {
 		h.t.Fatal(err)
+	}
+	if h.wrap != nil {
+		h.blobs = h.wrap(h.blobs)
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 type logFlags struct {
 	job        string
 	step       int
+	from       int64
+	limit      int64
 	follow     bool
 	timestamps bool
 	raw        bool
@@ -29,7 +31,7 @@ func newCILogs(g *Globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:     "logs RUN",
 		Short:   "Print the log of a run",
-		Example: "  penstock ci logs 12 --follow\n  penstock ci logs 12 --job test --step 3 --timestamps",
+		Example: "  penstock ci logs 12 --follow\n  penstock ci logs 12 --job test --step 3 --timestamps\n  penstock ci logs 12 --job test --step 3 --from 900000 --limit 100",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, path, err := g.run(args[0])
@@ -39,6 +41,10 @@ func newCILogs(g *Globals) *cobra.Command {
 			q := url.Values{"prefix": {"true"}, "follow": {strconv.FormatBool(f.follow)}, "step": {strconv.Itoa(f.step)}}
 			if f.job != "" {
 				q.Set("job", f.job)
+			}
+			if f.from != 0 || f.limit != 0 {
+				q.Set("from", strconv.FormatInt(f.from, 10))
+				q.Set("limit", strconv.FormatInt(f.limit, 10))
 			}
 			log, err := cl.Stream(c.Context(), http.MethodGet, path+"/logs?"+q.Encode(), nil, "")
 			if err != nil {
@@ -60,6 +66,8 @@ func newCILogs(g *Globals) *cobra.Command {
 	}
 	c.Flags().StringVar(&f.job, "job", "", "only this `job`, by id or name")
 	c.Flags().IntVar(&f.step, "step", 0, "only the step with this `number`")
+	c.Flags().Int64Var(&f.from, "from", 0, "begin with this `row` of the step, counted from 0; needs --job and --step")
+	c.Flags().Int64Var(&f.limit, "limit", 0, "print this many `rows` of the step; needs --job and --step")
 	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "stay until the run ends")
 	c.Flags().BoolVar(&f.timestamps, "timestamps", false, "begin lines with the time")
 	c.Flags().BoolVar(&f.raw, "raw", false, "print lines as they are kept: job, step, time and text")

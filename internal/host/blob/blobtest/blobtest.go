@@ -411,7 +411,7 @@ func testConcurrentWriters(t *testing.T, s blob.Store, residue func() []string) 
 
 // testLarge puts and reads far more than may be held in memory.
 func testLarge(t *testing.T, s blob.Store, _ func() []string) {
-	const size, most = 96 << 20, 48 << 20
+	const size, most = 64 << 20, 40 << 20
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
