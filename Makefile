@@ -113,7 +113,7 @@ conformance: ## Run the suites that others wrote and write test/scoreboards
 	@scripts/setup conformance || echo "cases that need what is missing are skipped" >&2
 	@mkdir -p test/scoreboards; status=0; \
 	for suite in $(SUITES); do \
-		go test -json -count 1 -run '^Test(Corpus|Conformance)' $${suite#*:} | \
+		PENSTOCK_CONFORMANCE=1 go test -json -count 1 -run '^Test(Corpus|Conformance)' $${suite#*:} | \
 		go run ./test/scoreboard -commit $(COMMIT) -o test/scoreboards/$${suite%%:*}.tsv || status=1; \
 	done; exit $$status
 
