@@ -25,12 +25,14 @@ func TestServerScripts(t *testing.T) {
 	testscript.Run(t, serverParams("testdata/server"))
 }
 
+// scriptSchemas counts them, over all times that the test runs.
+var scriptSchemas atomic.Int64
+
 // TestServerScriptsOnPostgres runs the same with the store in PostgreSQL.
 func TestServerScriptsOnPostgres(t *testing.T) {
 	server := storetest.Postgres(t)
-	var n atomic.Int64
 	testscript.Run(t, serverParams("testdata/server", func(e *testscript.Env) error {
-		where, err := server.Schema(t.Context(), fmt.Sprintf("script%d", n.Add(1)))
+		where, err := server.Schema(t.Context(), fmt.Sprintf("script%d", scriptSchemas.Add(1)))
 		e.Setenv(databaseEnv, where)
 		return err
 	}))
@@ -68,7 +70,7 @@ func serverParams(dir string, setup ...func(e *testscript.Env) error) testscript
 		return err
 	}
 	p.Cmds["answers"] = func(ts *testscript.TestScript, _ bool, _ []string) {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			resp, err := http.Get("http://" + ts.Getenv("LISTEN") + "/livez")
 			if err == nil {
 				resp.Body.Close()
@@ -80,7 +82,7 @@ func serverParams(dir string, setup ...func(e *testscript.Env) error) testscript
 		}
 	}
 	p.Cmds["appears"] = func(ts *testscript.TestScript, _ bool, args []string) {
-		for deadline := time.Now().Add(20 * time.Second); ts.Exec("penstock", "ci", "view", args[0]) != nil; time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ts.Exec("penstock", "ci", "view", args[0]) != nil; time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				ts.Fatalf("there is no run %s", args[0])
 			}
