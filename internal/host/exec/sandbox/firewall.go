@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The chains are ours alone; everything else in the tables is left as it is.
@@ -171,11 +173,24 @@ type firewall struct {
 	mu  sync.Mutex
 }
 
-// rulesMark holds the networks whose rules are in place, and its time is when they were
-// last seen there. Whoever removes the rules removes it first, holding the
-// machine's lock while no slot is taken: so whoever holds a slot and sees the
-// mark may believe it.
-const rulesMark = machineDir + "/rules"
+// rulesMark names the file that holds the networks whose rules are in place,
+// and whose time is when they were last seen there. Whoever removes the rules
+// removes it first, holding the machine's lock while no slot is taken: so
+// whoever holds a slot and sees the mark may believe it. Rules belong to a
+// network namespace, so the mark does too: to its cookie, which no other one
+// ever has.
+func rulesMark() (string, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("identify network namespace: %w", err)
+	}
+	defer unix.Close(fd)
+	cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if err != nil {
+		return "", fmt.Errorf("identify network namespace: %w", err)
+	}
+	return fmt.Sprintf("%s/rules-%d", machineDir, cookie), nil
+}
 
 // recheck is how long rules are believed to be in place: a firewall manager
 // that reloads throws away what it did not make.
@@ -196,8 +211,12 @@ func (f *firewall) ensure(ctx context.Context) error {
 
 // inPlace reads the mark.
 func inPlace() (n networks, seen time.Time) {
-	fi, err := os.Stat(rulesMark)
-	if err != nil || json.Unmarshal([]byte(readText(rulesMark)), &n) != nil {
+	mark, err := rulesMark()
+	if err != nil {
+		return networks{}, time.Time{} // nobody knows; put says why
+	}
+	fi, err := os.Stat(mark)
+	if err != nil || json.Unmarshal([]byte(readText(mark)), &n) != nil {
 		return networks{}, time.Time{}
 	}
 	return n, fi.ModTime()
@@ -226,7 +245,11 @@ func (n networks) put(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(rulesMark, data, 0o600); err != nil {
+	mark, err := rulesMark()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(mark, data, 0o600); err != nil {
 		return fmt.Errorf("note firewall rules: %w", err)
 	}
 	return nil
@@ -252,7 +275,11 @@ func (f *firewall) watch(ctx context.Context, log *slog.Logger) {
 // that no sandbox is open.
 func clearRules(ctx context.Context, own networks) error {
 	there, _ := inPlace()
-	if err := os.Remove(rulesMark); err != nil && !errors.Is(err, os.ErrNotExist) {
+	mark, err := rulesMark()
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(mark); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if _, err := tool("iptables-save"); err != nil {
