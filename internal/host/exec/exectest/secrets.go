@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/penstock-dev/penstock/internal/host/exec"
 )
 
@@ -55,12 +57,7 @@ func plant(t *testing.T) []string {
 	var paths []string
 	name := "penstock-" + ID()
 	for _, p := range secretPlaces {
-		made := makeDirs(t, filepath.Join(p.dir, name))
-		t.Cleanup(func() {
-			for _, d := range made {
-				os.RemoveAll(d)
-			}
-		})
+		makeDir(t, p.dir, name)
 		file := filepath.Join(p.dir, name, "secret")
 		if err := os.WriteFile(file, []byte(canary+"\n"), p.mode); err != nil {
 			t.Fatal(err)
@@ -83,24 +80,47 @@ func plant(t *testing.T) []string {
 	return paths
 }
 
-// makeDirs makes the directory and returns those that were not there, the
-// deepest first.
-func makeDirs(t *testing.T, dir string) []string {
+// makeDir makes a directory of the test's own, and for its time those above it
+// that the machine does not have.
+func makeDir(t *testing.T, above, name string) {
 	t.Helper()
-	if _, err := os.Stat(dir); err == nil {
-		return nil
+	var missing []string
+	for d := above; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil {
+			break
+		}
+		missing = append(missing, d)
 	}
-	above := makeDirs(t, filepath.Dir(dir))
-	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+	t.Cleanup(func() {
+		os.RemoveAll(filepath.Join(above, name))
+		for _, d := range missing {
+			os.Remove(d) // unless somebody else uses it by now
+		}
+	})
+	if err := os.MkdirAll(filepath.Join(above, name), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return append([]string{dir}, above...)
+}
+
+// alone waits until no other process runs the test: they would make and remove
+// the same directories of the machine.
+func alone(t *testing.T) {
+	t.Helper()
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "penstock-exectest.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	eventually(t, "other tests have put the machine's directories back", func() bool {
+		return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+	})
 }
 
 // Secrets looks for what the machine holds, by every way that leads there. The
 // runtime has not opened a session yet: what it knows of the machine may be
 // some seconds old.
 func Secrets(t *testing.T, rt exec.Runtime) {
+	alone(t)
 	t.Setenv("PENSTOCK_TEST_SECRET", canary)
 	paths := plant(t)
 	neighbour := Open(t, rt)
