@@ -50,8 +50,18 @@ build: bin/penstock bin/penstock-node ## Build both programs into bin/
 
 # go decides what is out of date. Without -trimpath, so that what `go test` and
 # the linters have compiled is used: Kubernetes is compiled once, not twice.
+# The pages are built when their sources changed. Without Node.js, penstock is
+# built without them (see scripts/web).
+web_sources := $(shell find web -name node_modules -prune -o -path web/dist -prune -o -type f -print)
+
+.PHONY: web
+web: internal/face/web/dist/index.html ## Build the pages
+
+internal/face/web/dist/index.html: $(web_sources) scripts/web
+	@scripts/web build
+
 .PHONY: bin/penstock
-bin/penstock:
+bin/penstock: web
 	go build -ldflags '$(LDFLAGS)' -o $@ ./cmd/penstock
 
 .PHONY: bin/penstock-node
@@ -75,10 +85,11 @@ test: build ## Run the tests of all modules, with the programs they start
 	exit $$status
 
 .PHONY: lint
-lint: $(GOLANGCI) ## Run the linters on both modules
+lint: $(GOLANGCI) ## Run the linters on both modules and the pages
 	@status=0; \
 	$(GOLANGCI) run ./... || status=1; \
 	(cd node && ../$(GOLANGCI) run --config ../.golangci.yml ./...) || status=1; \
+	scripts/web check || status=1; \
 	exit $$status
 
 .PHONY: fmt
@@ -125,4 +136,5 @@ bench: ## Run the benchmarks
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin
+	rm -rf bin web/dist web/node_modules
+	find internal/face/web/dist -mindepth 1 -not -name README -delete

@@ -242,7 +242,9 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	mux.Handle("/git/", repos)
 	mux.Handle("/v2/", images)
 	mux.Handle("/readyz", readyz(rooms))
-	mux.Handle("/login", api.LoginPage())
+	if !pages.Built() { // they have one of their own
+		mux.Handle("/login", api.LoginPage())
+	}
 	mux.Handle("/metrics", seen.Metrics())
 	mux.Handle("/", pages)
 	if o.podListen != "" {
