@@ -621,7 +621,7 @@ func TestEarlyAnswer(t *testing.T) {
 		io.WriteString(w, "no")
 	})))
 	for i := range 200 {
-		size := 1 << (i % 20)
+		size := 1 << (i % 18) // net/http reads the rest of up to 256 KiB, and breaks off beyond
 		c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
