@@ -42,7 +42,7 @@ func builtPages(t *testing.T, next http.Handler) *web.Handler {
 func TestARunInABrowser(t *testing.T) {
 	builtPages(t, nil)
 	page := chromium.Open(t)
-	dir := t.TempDir()
+	dir := workDir(t)
 	s := startServer(t, filepath.Join(dir, "data"))
 
 	// The second line is written when the test wants it.
@@ -123,6 +123,21 @@ jobs:
 	page.Shows("Log in to Penstock")
 	page.Go(s.url + "/runs")
 	page.Shows("Log in to Penstock")
+}
+
+// workDir is a directory for processes that outlive the server for a moment:
+// t.TempDir would fail when one of them still writes.
+func workDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "penstock-pages-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(30 * time.Second); os.RemoveAll(dir) != nil && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		}
+	})
+	return dir
 }
 
 // someServer is a server process with its address and token.
