@@ -28,6 +28,7 @@ import (
 	"github.com/penstock-dev/penstock/internal/host/identity"
 	"github.com/penstock-dev/penstock/internal/host/machine"
 	"github.com/penstock-dev/penstock/internal/host/observe"
+	"github.com/penstock-dev/penstock/internal/host/oidc"
 	"github.com/penstock-dev/penstock/internal/host/podnet"
 	"github.com/penstock-dev/penstock/internal/host/replay"
 	"github.com/penstock-dev/penstock/internal/host/store"
@@ -221,8 +222,13 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 		return err
 	}
 	defer unsubscribe()
+	issuer, err := oidc.New(ctx, oidc.Options{URL: url, Keys: issuerKeys{vault.Vault}, Log: log.With("room", "issuer")})
+	if err != nil {
+		return err
+	}
 	rooms := []room{
 		{name: "access", run: reviewer.Run, ready: reviewer.Ready},
+		{name: "issuer", run: issuer.Run},
 		{name: "event feed", run: func(ctx context.Context) error { return watchEvents(ctx, events, feed) }},
 		{name: "application feed", run: func(ctx context.Context) error { return watchApplications(ctx, o, feed, log) }},
 		{name: "git", run: repos.Run},
@@ -245,6 +251,7 @@ func serve(ctx context.Context, o serverOptions, log *slog.Logger) (err error) {
 	if !pages.Built() { // they have one of their own
 		mux.Handle("/login", api.LoginPage())
 	}
+	mux.Handle("/.well-known/", issuer)
 	mux.Handle("/metrics", seen.Metrics())
 	mux.Handle("/", pages)
 	if o.podListen != "" {
