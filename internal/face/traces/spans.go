@@ -20,11 +20,9 @@ import (
 // job names the span of the CI job that an actor ("run/12/build") is, nil when
 // it is none.
 func (t *Teller) job(ctx context.Context, actor string) (*tracing.Context, error) {
-	rest, ok := strings.CutPrefix(actor, "run/")
-	number, key, ok2 := strings.Cut(rest, "/")
-	id, bad := strconv.ParseInt(number, 10, 64)
-	if !ok || !ok2 || bad != nil {
-		return nil, nil // somebody else
+	id, key, ok := jobOf(actor)
+	if !ok {
+		return nil, nil
 	}
 	run, err := t.Runs.Get(ctx, id)
 	if errors.Is(err, problem.ErrNotFound) {
@@ -35,6 +33,14 @@ func (t *Teller) job(ctx context.Context, actor string) (*tracing.Context, error
 	}
 	c := tracing.Job(tracing.Run(run.Repo, run.ID, run.CreatedAt), key)
 	return &c, nil
+}
+
+// jobOf reads the name of a job as an actor.
+func jobOf(actor string) (run int64, key string, ok bool) {
+	rest, ok := strings.CutPrefix(actor, "run/")
+	number, key, ok2 := strings.Cut(rest, "/")
+	run, err := strconv.ParseInt(number, 10, 64)
+	return run, key, ok && ok2 && err == nil
 }
 
 // ofPush makes a span for each commit that a push brought. How long git took

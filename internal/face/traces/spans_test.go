@@ -58,3 +58,11 @@ func TestChainFromPushToSync(t *testing.T) {
 		t.Errorf("failed sync: %+v", f)
 	}
 }
+
+func TestWhoIsAJob(t *testing.T) {
+	for actor, want := range map[string]bool{"run/7/build": true, "run/7": false, "run/x/build": false, "ann": false, "": false} {
+		if id, key, ok := jobOf(actor); ok != want || ok && (id != 7 || key != "build") {
+			t.Errorf("%q: %d %q %v", actor, id, key, ok)
+		}
+	}
+}
