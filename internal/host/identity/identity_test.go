@@ -28,7 +28,7 @@ type world struct {
 	admin string
 }
 
-func open(t *testing.T, dir string, now time.Time) *world {
+func open(t testing.TB, dir string, now time.Time) *world {
 	t.Helper()
 	w := &world{dir: dir, now: now}
 	where, err := storetest.Where(dir)

@@ -7,4 +7,4 @@ import (
 )
 
 // TestNoTokenIsEverWritten reads the file of the store, which is not there.
-func TestOnPostgres(t *testing.T) { storetest.Again(t, "^Test(Admin|An|AJob|Issue|Guessing)") }
+func TestOnPostgres(t *testing.T) { storetest.Again(t, "^Test(Admin|An|AJob|ASecret|Issue|Guessing)") }
