@@ -56,6 +56,7 @@ func New() *API {
 		"token":   {Type: "http", Scheme: "bearer"},
 		"session": {Type: "apiKey", In: "cookie", Name: identity.Cookie, Description: "writes carry the header " + identity.CSRFHeader + " with the csrf of /api/v1/me"},
 	}
+	config.Transformers = append(config.Transformers, withoutValues)
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
 	a := &API{mux: mux, huma: humago.New(mux, config), needs: map[string]need{}}
 	a.huma.UseMiddleware(func(c huma.Context, next func(huma.Context)) {

@@ -190,6 +190,38 @@ func TestEveryAnswerToAMistakeIsAProblem(t *testing.T) {
 	}
 }
 
+// TestErrorsDoNotRepeatTheBody: what is wrong can be a secret, or stand beside
+// one.
+func TestErrorsDoNotRepeatTheBody(t *testing.T) {
+	const secret = "psl_0123456789"
+	a := New()
+	a.Repos(&memory{})
+	url, log := serve(t, a.Handler(auth{}))
+	for _, body := range []string{secret, `{"other":"` + secret + `"}`, `{"name":["` + secret + `"]}`, `{"name":"` + strings.Repeat(secret, 100) + `"}`, `["` + secret + `"]`} {
+		req, err := http.NewRequest(http.MethodPost, url+"/api/v1/repos", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer good")
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode/100 != 4 || bytes.Contains(b, []byte(secret)) || !bytes.Contains(b, []byte(`"location":"body`)) {
+			t.Errorf("%.80s: %d %s, want an error that names the place only", body, resp.StatusCode, b)
+		}
+	}
+	if strings.Contains(log.String(), secret) {
+		t.Errorf("the log has it:\n%s", log.String())
+	}
+}
+
 // TestALongHandlerOutlivesTheBodysDeadline shows that the deadline under which
 // a body is read does not end the work that follows.
 func TestALongHandlerOutlivesTheBodysDeadline(t *testing.T) {

@@ -7,7 +7,10 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/penstock-dev/penstock/internal/base/problem"
 )
@@ -41,6 +44,22 @@ func retryAfter(err error) (seconds string, ok bool) {
 		return "", false
 	}
 	return strconv.Itoa(int(math.Ceil(later.RetryAfter().Seconds()))), true
+}
+
+// withoutValues drops from an error what the request had at the place that is
+// wrong, which can be a secret, also next to one: an answer may be kept in a
+// log. The place is named, and who sent the request has its value.
+func withoutValues(_ huma.Context, _ string, v any) (any, error) {
+	e, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	for _, d := range e.Errors {
+		if !strings.HasPrefix(d.Location, "path.") && !strings.HasPrefix(d.Location, "query.") {
+			d.Value = nil
+		}
+	}
+	return e, nil
 }
 
 // noRoute answers a request that no route takes. h is what net/http would
