@@ -345,123 +345,6 @@ func (f *faults) findContainerd() (int, error) {
 	return 0, errors.New("containerd does not run")
 }
 
-// ledger is a workflow whose only effect is one commit for each run: what
-// happened twice or never can be counted.
-const ledger = `name: ledger
-on:
-  push:
-    branches: [main]
-permissions:
-  contents: write # of the ledger
-jobs:
-  write:
-    runs-on: ubuntu-latest
-    steps:
-      - uses: actions/checkout@v4
-        with: {repository: faults/ledger, path: ledger}
-      - name: Write
-        working-directory: ledger
-        run: |
-          git config user.name ci
-          git config user.email ci@faults.example
-          git commit --quiet --allow-empty --message "run for $GITHUB_SHA"
-          for attempt in $(seq 30); do
-            if git push --quiet origin HEAD:main; then exit 0; fi
-            # Another run was first, or the server is away.
-            sleep 1
-            if ! git fetch --quiet origin main; then continue; fi
-            # The push may have arrived although its answer did not.
-            if git log --format=%s FETCH_HEAD | grep --quiet "$GITHUB_SHA"; then exit 0; fi
-            git rebase --quiet --keep-empty FETCH_HEAD
-          done
-          exit 1
-`
-
-// serverDuringPushes kills the server again and again while commits are
-// pushed. Every commit that became the tip of the branch has exactly one run,
-// and every run exactly one effect.
-func (f *faults) serverDuringPushes(t *testing.T) {
-	src, book := t.TempDir(), t.TempDir()
-	for dir, repo := range map[string]string{src: "faults/source", book: "faults/ledger"} {
-		f.Run(t, "repo", "create", repo)
-		if err := os.WriteFile(filepath.Join(dir, "README"), []byte("x\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		f.begin(t, dir, repo)
-	}
-	f.Git(t, book, "push", "-q", "origin", "main")
-	if err := os.MkdirAll(filepath.Join(src, ".github", "workflows"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(src, ".github", "workflows", "ledger.yml"), []byte(ledger), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	f.Git(t, src, "add", "-A")
-
-	const commits = 8
-	var tips []string
-	for i := range commits {
-		f.Git(t, src, "commit", "-q", "--allow-empty", "-m", fmt.Sprint("change ", i))
-		tips = append(tips, f.Git(t, src, "rev-parse", "HEAD"))
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			// A different moment of the push each time; what happens to the
-			// one and the other is the subject of the failpoint tests.
-			time.Sleep(time.Duration(i*25) * time.Millisecond)
-			if b, err := os.ReadFile(filepath.Join(f.DataDir, "run", "server.pid")); err == nil {
-				var rec struct{ PID int }
-				if json.Unmarshal(b, &rec) == nil && rec.PID > 1 {
-					syscall.Kill(rec.PID, syscall.SIGKILL)
-				}
-			}
-		}()
-		Eventually(t, time.Minute, "push", func(context.Context) error {
-			out, err := f.TryGit(src, "push", "-q", "origin", "main")
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			return nil
-		})
-		<-done
-		f.awaitReady(t)
-	}
-
-	runs := map[string]int{}
-	Eventually(t, 3*time.Minute, "all runs are over", func(context.Context) error {
-		clear(runs)
-		var err error
-		for _, r := range f.runs(t, "faults/source") {
-			runs[r.SHA]++
-			if r.Status == "completed" && r.Conclusion != "success" {
-				t.Fatalf("run %d of %s is a %s: %s\n%s", r.ID, r.SHA, r.Conclusion, r.Message, f.Run(t, "ci", "logs", fmt.Sprint(r.ID)))
-			}
-			if r.Status != "completed" {
-				err = fmt.Errorf("run %d of %s is %s", r.ID, r.SHA, r.Status)
-			}
-		}
-		if len(runs) < commits {
-			err = errors.Join(err, fmt.Errorf("%d of %d commits have a run", len(runs), commits))
-		}
-		return err
-	})
-	f.Git(t, book, "pull", "-q", "origin", "main")
-	effects := map[string]int{}
-	for line := range strings.Lines(f.Git(t, book, "log", "--format=%s")) {
-		if sha, ok := strings.CutPrefix(strings.TrimSpace(line), "run for "); ok {
-			effects[sha]++
-		}
-	}
-	for _, sha := range tips {
-		if runs[sha] != 1 || effects[sha] != 1 {
-			t.Errorf("commit %s has %d runs and %d effects, want one of each", sha, runs[sha], effects[sha])
-		}
-	}
-	if len(runs) != commits || len(effects) != commits {
-		t.Errorf("%d commits have runs and %d have effects, want %d", len(runs), len(effects), commits)
-	}
-}
-
 // ciRun is what the tests read of a run.
 type ciRun struct {
 	ID                          int64
@@ -636,6 +519,16 @@ func (f *faults) bulkWith(t *testing.T, value string) (n int) {
 // history once.
 func (f *faults) syncedOnce(t *testing.T, sha, value string) {
 	t.Helper()
+	f.inHistoryOnce(t, app.Name, sha)
+	if n := f.bulkWith(t, value); n != bulk {
+		t.Errorf("%d of %d objects are as in the commit", n, bulk)
+	}
+}
+
+// inHistoryOnce waits until an Application is synced to the commit and wants it
+// in the history once.
+func (f *faults) inHistoryOnce(t *testing.T, name, sha string) {
+	t.Helper()
 	var a struct {
 		Status struct {
 			Sync           struct{ Status, Revision string }
@@ -647,16 +540,13 @@ func (f *faults) syncedOnce(t *testing.T, sha, value string) {
 		}
 	}
 	Eventually(t, 2*time.Minute, "the Application is synced", func(context.Context) error {
-		f.get(t, &a, "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/"+app.Name)
+		f.get(t, &a, "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/"+name)
 		s := a.Status
 		if s.Sync.Status != "Synced" || s.Sync.Revision != sha || s.OperationState.Phase != "Succeeded" {
 			return fmt.Errorf("%+v", s)
 		}
 		return nil
 	})
-	if n := f.bulkWith(t, value); n != bulk {
-		t.Errorf("%d of %d objects are as in the commit", n, bulk)
-	}
 	times := 0
 	var ids []int64
 	for _, h := range a.Status.History {

@@ -33,6 +33,8 @@ func TestE2EHosts(t *testing.T) {
 	t.Run("another version while serving", f.upgradeWhileServing)
 	t.Run("server out of memory while serving", f.memoryWhileServing)
 	before := f.state(t)
+	t.Run("server dies at its writes", f.diesAtWrites)
+	t.Run("no secret leaks", f.secretsStay)
 	t.Run("state is kept", func(t *testing.T) {
 		after := f.state(t)
 		for what, list := range before {
