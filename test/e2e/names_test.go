@@ -97,7 +97,7 @@ func TestNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	web := runPod(t, kube, "web", ref, "mkdir /www; echo hello > /www/index.html; exec busybox httpd -f -p 8080 -h /www")
-	serve(t, kube, "web", 80, 8080)
+	webService := serve(t, kube, "web", 80, 8080)
 
 	t.Run("host", func(t *testing.T) {
 		d := c.Dialer(cluster.DialOptions{PodNetwork: true})
@@ -113,7 +113,8 @@ func TestNames(t *testing.T) {
 	for name, s := range jobs(t, p) {
 		t.Run(name, func(t *testing.T) {
 			checkAnswers(t, "a "+name, exectest.Must(t, s, script(services)), services)
-			unreachable(t, p, s, config.Host, web.Status.PodIP)
+			nodeFirst(t)
+			unreachable(t, p, s, config.Host, web.Status.PodIP, webService)
 		})
 	}
 	t.Run("pod", func(t *testing.T) {
@@ -201,9 +202,25 @@ func jobs(t *testing.T, p *Platform) map[string]hostexec.Session {
 	}
 }
 
+// nodeFirst makes the order of the firewall's chains what it is when the node
+// starts after the first sandbox: its own before those of the sandboxes.
+func nodeFirst(t *testing.T) {
+	t.Helper()
+	for _, chain := range []string{"PENSTOCK-FORWARD", "KUBE-FORWARD"} {
+		if out, err := exec.CommandContext(t.Context(), "iptables", "--wait=10", "-I", "FORWARD", "1", "-j", chain).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Cleanup(func() {
+			if out, err := exec.Command("iptables", "--wait=10", "-D", "FORWARD", "-j", chain).CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+		})
+	}
+}
+
 // unreachable tries the control ports, sockets and files of the platform that
 // runs, from inside a job.
-func unreachable(t *testing.T, p *Platform, s hostexec.Session, apiserver, pod string) {
+func unreachable(t *testing.T, p *Platform, s hostexec.Session, apiserver, pod, service string) {
 	t.Helper()
 	u, err := url.Parse(apiserver)
 	if err != nil {
@@ -212,6 +229,7 @@ func unreachable(t *testing.T, p *Platform, s hostexec.Session, apiserver, pod s
 	for what, addr := range map[string]string{
 		"the API server": u.Host, "the kubelet": "10.214.0.1:10250", "the server on the Pods' bridge": "10.214.0.1:7080",
 		"the gateway on the Pods' bridge": "10.214.0.1:7070", "cluster DNS": "10.214.0.1:10053", "the API server's Service": "10.215.0.1:443", "a Pod": pod + ":8080",
+		"a Service": service,
 	} {
 		c, err := net.DialTimeout("tcp", addr, 20*time.Second)
 		if err != nil {
@@ -272,9 +290,9 @@ func runPod(t *testing.T, kube kubernetes.Interface, name, ref, script string) *
 	return pod
 }
 
-func serve(t *testing.T, kube kubernetes.Interface, name string, port, target int32) {
+func serve(t *testing.T, kube kubernetes.Interface, name string, port, target int32) (address string) {
 	t.Helper()
-	_, err := kube.CoreV1().Services("default").Create(t.Context(), &corev1.Service{
+	created, err := kube.CoreV1().Services("default").Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": name},
@@ -284,4 +302,5 @@ func serve(t *testing.T, kube kubernetes.Interface, name string, port, target in
 	if err != nil {
 		t.Fatal(err)
 	}
+	return fmt.Sprintf("%s:%d", created.Spec.ClusterIP, port)
 }

@@ -65,6 +65,7 @@ func TestRules(t *testing.T) {
 	}
 	const want = `*filter
 :PENSTOCK-FORWARD - [0:0]
+-A PENSTOCK-FORWARD -i pnci+ -j RETURN
 -A PENSTOCK-FORWARD -s 10.214.0.0/16 -j ACCEPT
 -A PENSTOCK-FORWARD -d 10.214.0.0/16 -j ACCEPT
 COMMIT

@@ -26,7 +26,13 @@ const (
 	chainForward = "PENSTOCK-CI-FORWARD" // sandbox to anywhere else, and back
 	chainNAT     = "PENSTOCK-CI-NAT"
 	chainSource  = "PENSTOCK-CI-SOURCE" // whether a packet's source is the sandbox's own
+	chainMark    = "PENSTOCK-CI-MARK"   // takes marks away by which others let packets through
 )
+
+// kubeMark is what kube-proxy puts on packets to Services before it forwards
+// them. Its chains come before ours from its start until the next look at the
+// rules, so a packet must not carry the mark when it gets there.
+const kubeMark = "0x4000"
 
 // localNetworks are interfaces behind which other software keeps networks of
 // its own on this machine. A trailing + means any ending.
@@ -45,6 +51,7 @@ type rule struct{ table, chain, match string }
 func (n networks) jumps() []rule {
 	out := []rule{
 		{"raw", "PREROUTING", "-i " + interfacePrefix + "+ -j " + chainSource},
+		{"mangle", "FORWARD", "-i " + interfacePrefix + "+ -j " + chainMark},
 		{"filter", "INPUT", "-i " + interfacePrefix + "+ -j " + chainIn},
 		{"filter", "FORWARD", "-i " + interfacePrefix + "+ -j " + chainForward},
 		{"filter", "FORWARD", "-o " + interfacePrefix + "+ -j " + chainForward},
@@ -113,6 +120,10 @@ func (n networks) rules() string {
 	// The kernel's own filter is on for each link, but a machine-wide setting
 	// can make it a loose one.
 	line("-A %s -m rpfilter --invert -j DROP", chainSource)
+	line("COMMIT")
+	line("*mangle")
+	line(":%s - [0:0]", chainMark)
+	line("-A %s -j MARK --set-xmark 0x0/%s", chainMark, kubeMark)
 	line("COMMIT")
 	line("*nat")
 	line(":%s - [0:0]", chainNAT)
@@ -296,7 +307,7 @@ func clearRules(ctx context.Context, own networks) error {
 			errs = append(errs, remove(ctx, r))
 		}
 	}
-	for _, c := range []rule{{table: "filter", chain: chainIn}, {table: "filter", chain: chainForward}, {table: "nat", chain: chainNAT}, {table: "raw", chain: chainSource}} {
+	for _, c := range []rule{{table: "filter", chain: chainIn}, {table: "filter", chain: chainForward}, {table: "nat", chain: chainNAT}, {table: "raw", chain: chainSource}, {table: "mangle", chain: chainMark}} {
 		if !strings.Contains(saved, ":"+c.chain+" ") {
 			continue
 		}

@@ -141,6 +141,9 @@ func TestMissingJumps(t *testing.T) {
 	ok := `*raw
 -A PREROUTING -i pnci+ -j PENSTOCK-CI-SOURCE
 COMMIT
+*mangle
+-A FORWARD -i pnci+ -j PENSTOCK-CI-MARK
+COMMIT
 *filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
@@ -168,7 +171,7 @@ COMMIT
 		t.Errorf("missing %v, want the jump in INPUT", got)
 	}
 	// The same words in another table are something else.
-	if got := missingJumps(strings.Replace(ok, "*nat", "*mangle", 1), want); len(got) != 1 || got[0].table != "nat" {
+	if got := missingJumps(strings.Replace(ok, "*nat", "*security", 1), want); len(got) != 1 || got[0].table != "nat" {
 		t.Errorf("missing %v, want the one in nat", got)
 	}
 }
