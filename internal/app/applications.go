@@ -152,7 +152,7 @@ func showApp(u *unstructured.Unstructured) (api.Application, error) {
 	out := api.Application{
 		Namespace: a.Namespace, Name: a.Name, Project: a.Spec.Project,
 		Repo: src.RepoURL, Path: src.Path, Target: src.TargetRevision,
-		Destination: a.Spec.Destination.Server + a.Spec.Destination.Name + "/" + a.Spec.Destination.Namespace,
+		Destination: a.Spec.Destination.Cluster() + "/" + a.Spec.Destination.Namespace,
 		Automated:   a.Spec.SyncPolicy.On(),
 		Sync:        or(st.Sync.Status, "Unknown"), Revision: st.Sync.Revision,
 		Health: or(st.Health.Status, "Unknown"), HealthMessage: st.Health.Message,

@@ -109,6 +109,15 @@ type Destination struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
+// Cluster is what people call the cluster that d names: this one has a name of
+// its own, whichever way it is named.
+func (d Destination) Cluster() string {
+	if d.Server == InClusterServer {
+		return InClusterName
+	}
+	return d.Server + d.Name // one of them is set
+}
+
 // InClusterServer and InClusterName are the two names of the cluster that the
 // controller itself runs against.
 const (

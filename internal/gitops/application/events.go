@@ -57,14 +57,7 @@ func deployments(app *v1alpha1.Application) []deployment {
 }
 
 func service(app *v1alpha1.Application) event.Service {
-	cluster := app.Spec.Destination.Name
-	if cluster == "" {
-		cluster = app.Spec.Destination.Server
-	}
-	if cluster == v1alpha1.InClusterServer {
-		cluster = v1alpha1.InClusterName
-	}
-	environment := cluster
+	environment := app.Spec.Destination.Cluster()
 	if ns := app.Spec.Destination.Namespace; ns != "" {
 		environment += "/" + ns
 	}
