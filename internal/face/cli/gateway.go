@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-dev/penstock/internal/host/gateway"
+	"github.com/penstock-dev/penstock/internal/host/identity"
 )
 
 func newGateway(g *Globals) *cobra.Command {
@@ -31,6 +32,7 @@ the server or the API server is away. It logs JSON to standard error.`,
 			if o.Kubeconfig == "" {
 				o.Kubeconfig = filepath.Join(g.DataDir, "node", "admin.kubeconfig")
 			}
+			o.Proxy.OwnHost, o.Proxy.OwnCookie = "penstock."+o.Domain, identity.Cookie
 			o.Ready = func(a net.Addr) { o.Log.Info("gateway accepts requests", "listen", a.String()) }
 			return gateway.Run(c.Context(), o)
 		},

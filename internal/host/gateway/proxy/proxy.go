@@ -35,6 +35,9 @@ type Options struct {
 	// IdleBody bounds the wait for the client in the middle of a request body
 	// or to take more of the answer. Default 1 min.
 	IdleBody time.Duration
+	// OwnHost is Penstock's own name, at which no application answers, and
+	// OwnCookie the cookie of its sessions, which none gets to see.
+	OwnHost, OwnCookie string
 }
 
 // Proxy is an [http.Handler]. [Proxy.Close] releases its connections.
@@ -190,6 +193,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, failure{code: http.StatusBadRequest, reason: "the Host header is not the name of a host"})
 		return
 	}
+	if p.opts.own(host) {
+		p.fail(w, r, failure{code: http.StatusMisdirectedRequest, reason: host + " is Penstock itself, not an application; the gateway does not serve it"})
+		return
+	}
+	dropCookie(r.Header, p.opts.OwnCookie)
 	if r.Method == http.MethodConnect {
 		p.fail(w, r, failure{code: http.StatusMethodNotAllowed, reason: "the gateway is not a forward proxy: CONNECT is not served"})
 		return
