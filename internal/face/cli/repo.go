@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -99,15 +100,7 @@ func newRepoDelete(g *Globals) *cobra.Command {
 					Hint: "penstock repo delete " + args[0] + " --yes",
 				}
 			}
-			cl, err := g.Client()
-			if err != nil {
-				return err
-			}
-			if err := cl.Do(c.Context(), http.MethodDelete, "/api/v1/repos/"+escapeRepo(args[0]), nil, nil); err != nil {
-				return repoError("delete repository", args[0], err)
-			}
-			fmt.Fprintf(g.Err, "deleted %s\n", args[0])
-			return nil
+			return g.remove(c.Context(), "/api/v1/repos/"+escapeRepo(args[0]), "delete repository", args[0], "deleted "+args[0])
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "delete without asking")
@@ -122,6 +115,20 @@ func escapeRepo(name string) string {
 }
 
 // repoError names what was tried, unless the error already does.
+// remove deletes what is at path of the API and says done. op and subject are
+// what an error tells of.
+func (g *Globals) remove(ctx context.Context, path, op, subject, done string) error {
+	cl, err := g.Client()
+	if err != nil {
+		return err
+	}
+	if err := cl.Do(ctx, http.MethodDelete, path, nil, nil); err != nil {
+		return repoError(op, subject, err)
+	}
+	fmt.Fprintln(g.Err, done)
+	return nil
+}
+
 func repoError(op, subject string, err error) error {
 	if p := (*problem.Error)(nil); errors.As(err, &p) {
 		return err

@@ -82,15 +82,7 @@ func newRepoAliasRemove(g *Globals) *cobra.Command {
 		Short:   "Remove an outside address",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := g.Client()
-			if err != nil {
-				return err
-			}
-			if err := cl.Do(c.Context(), http.MethodDelete, aliasPath+"?address="+url.QueryEscape(args[0]), nil, nil); err != nil {
-				return repoError("remove alias", args[0], err)
-			}
-			fmt.Fprintf(g.Err, "removed %s\n", args[0])
-			return nil
+			return g.remove(c.Context(), aliasPath+"?address="+url.QueryEscape(args[0]), "remove alias", args[0], "removed "+args[0])
 		},
 	}
 }

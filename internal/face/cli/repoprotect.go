@@ -92,15 +92,7 @@ func newRepoUnprotect(g *Globals) *cobra.Command {
 		Short: "Remove the rule with a pattern",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := g.Client()
-			if err != nil {
-				return err
-			}
-			if err := cl.Do(c.Context(), http.MethodDelete, protectionPath(args[0])+"?pattern="+url.QueryEscape(args[1]), nil, nil); err != nil {
-				return repoError("unprotect", args[0], err)
-			}
-			fmt.Fprintf(g.Err, "%s of %s is protected no more\n", args[1], args[0])
-			return nil
+			return g.remove(c.Context(), protectionPath(args[0])+"?pattern="+url.QueryEscape(args[1]), "unprotect", args[0], args[1]+" of "+args[0]+" is protected no more")
 		},
 	}
 }

@@ -113,15 +113,7 @@ func newTokenRevoke(g *Globals) *cobra.Command {
 		Short: "Revoke a token: it ends at once",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := g.Client()
-			if err != nil {
-				return err
-			}
-			if err := cl.Do(c.Context(), http.MethodDelete, "/api/v1/tokens/"+url.PathEscape(args[0]), nil, nil); err != nil {
-				return repoError("revoke token", args[0], err)
-			}
-			fmt.Fprintf(g.Err, "revoked %s\n", args[0])
-			return nil
+			return g.remove(c.Context(), "/api/v1/tokens/"+url.PathEscape(args[0]), "revoke token", args[0], "revoked "+args[0])
 		},
 	}
 }

@@ -90,15 +90,7 @@ func newUserDelete(g *Globals) *cobra.Command {
 		Short: "Delete a user with all tokens, sessions and roles",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := g.Client()
-			if err != nil {
-				return err
-			}
-			if err := cl.Do(c.Context(), http.MethodDelete, "/api/v1/users/"+url.PathEscape(args[0]), nil, nil); err != nil {
-				return repoError("delete user", args[0], err)
-			}
-			fmt.Fprintf(g.Err, "deleted %s\n", args[0])
-			return nil
+			return g.remove(c.Context(), "/api/v1/users/"+url.PathEscape(args[0]), "delete user", args[0], "deleted "+args[0])
 		},
 	}
 }

@@ -1,6 +1,12 @@
 package git
 
-import "time"
+import (
+	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/pace"
+)
 
 // SetPace makes clients slow sooner than in earnest.
-func (s *Server) SetPace(idle, grace time.Duration, rate int64) { s.pace = pace{idle, grace, rate} }
+func (s *Server) SetPace(idle, grace time.Duration, rate int64) {
+	s.pace = pace.Pace{Idle: idle, Grace: grace, Rate: rate}
+}

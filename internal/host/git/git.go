@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/penstock-dev/penstock/internal/base/event"
+	"github.com/penstock-dev/penstock/internal/base/pace"
 	"github.com/penstock-dev/penstock/internal/host/audit"
 	"github.com/penstock-dev/penstock/internal/host/blob"
 	"github.com/penstock-dev/penstock/internal/host/store"
@@ -92,7 +93,7 @@ type Server struct {
 
 	checkTime time.Duration
 	slots     *slots
-	pace      pace
+	pace      pace.Pace
 
 	wake   chan struct{} // tells Run that unsettled grew
 	packed chan struct{} // tells Run that packs grew
@@ -119,7 +120,7 @@ const (
 func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		root: o.Root, db: o.DB, access: o.Access, pushes: o.Pushes, now: o.Now, log: o.Log,
-		pace:  defaultPace,
+		pace:  pace.Default,
 		locks: map[string]chan struct{}{}, unsettled: map[string]struct{}{},
 		suspects: map[string]struct{}{}, packs: map[string]struct{}{},
 		wake: make(chan struct{}, 1), packed: make(chan struct{}, 1),

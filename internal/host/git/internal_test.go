@@ -55,26 +55,6 @@ func TestHosted(t *testing.T) {
 	}
 }
 
-func TestDeadline(t *testing.T) {
-	p := pace{idle: time.Minute, grace: 2 * time.Minute, rate: 1000}
-	start := time.Now()
-	for _, tc := range []struct {
-		after time.Duration
-		n     int64
-		want  time.Duration // after start
-	}{
-		{0, 0, time.Minute},
-		{90 * time.Second, 0, 2 * time.Minute},
-		{90 * time.Second, 100_000, 150 * time.Second},
-		{10 * time.Minute, 1_000_000_000, 11 * time.Minute},
-		{10 * time.Minute, 60_000, 3 * time.Minute},
-	} {
-		if got := p.deadline(start, start.Add(tc.after), tc.n).Sub(start); got != tc.want {
-			t.Errorf("after %s with %d bytes: %s, want %s", tc.after, tc.n, got, tc.want)
-		}
-	}
-}
-
 func TestParseVersion(t *testing.T) {
 	for in, want := range map[string][2]int{
 		"git version 2.39.5\n":               {2, 39},

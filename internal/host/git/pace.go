@@ -6,32 +6,13 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/penstock-dev/penstock/internal/base/pace"
 )
 
-// pace is how slow a client may be. A server's fixed timeouts would end large
-// pushes; without any, a few silent clients would hold all processes.
-type pace struct {
-	idle  time.Duration // longest pause
-	grace time.Duration // time before the rate counts
-	rate  int64         // bytes per second, on average after grace
-}
-
-var defaultPace = pace{idle: 60 * time.Second, grace: 2 * time.Minute, rate: 1 << 10}
-
-// deadline is when a transfer that began at start and has moved n bytes must
-// have moved more.
-func (p pace) deadline(start, now time.Time, n int64) time.Time {
-	idle := now.Add(p.idle)
-	average := start.Add(p.grace + time.Duration(float64(n)/float64(p.rate)*float64(time.Second)))
-	if average.Before(idle) {
-		return average
-	}
-	return idle
-}
-
-// paced reads a request and writes its answer, both no slower than pace.
+// paced reads a request and writes its answer, both no slower than its pace.
 type paced struct {
-	pace   pace
+	pace   pace.Pace
 	w      http.ResponseWriter
 	ctl    *http.ResponseController
 	body   io.Reader
@@ -43,14 +24,14 @@ type paced struct {
 	quick  atomic.Bool  // writes must be taken at once
 }
 
-func newPaced(p pace, w http.ResponseWriter, body io.Reader) *paced {
+func newPaced(p pace.Pace, w http.ResponseWriter, body io.Reader) *paced {
 	return &paced{pace: p, w: w, ctl: http.NewResponseController(w), body: body, start: time.Now()}
 }
 
 // Read reads the body. It is called by one goroutine at a time.
 func (p *paced) Read(b []byte) (int, error) {
 	// A writer without deadlines, as in a test, just has none.
-	_ = p.ctl.SetReadDeadline(p.pace.deadline(p.start, time.Now(), p.in))
+	_ = p.ctl.SetReadDeadline(p.pace.Deadline(p.start, time.Now(), p.in))
 	n, err := p.body.Read(b)
 	p.in += int64(n)
 	if errors.Is(err, io.EOF) {
@@ -66,7 +47,7 @@ func (p *paced) Read(b []byte) (int, error) {
 
 // Write sends b to the client at once. It is called by one goroutine at a time.
 func (p *paced) Write(b []byte) (int, error) {
-	deadline := p.pace.deadline(p.start, time.Now(), p.out.Load())
+	deadline := p.pace.Deadline(p.start, time.Now(), p.out.Load())
 	if p.quick.Load() {
 		deadline = time.Now().Add(quickWrite)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/base/pace"
 	"github.com/penstock-dev/penstock/internal/host/registry/storage"
 )
 
@@ -17,25 +18,6 @@ type anybody struct{}
 
 func (anybody) Identify(*http.Request) (User, error) {
 	return User{Name: "anybody", May: func(string, bool) bool { return true }}, nil
-}
-
-func TestDeadline(t *testing.T) {
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := pace{idle: time.Minute, grace: 2 * time.Minute, rate: 1000}
-	for _, tc := range []struct {
-		after time.Duration
-		n     int64
-		want  time.Duration
-	}{
-		{0, 0, time.Minute},                                          // a pause ends it
-		{time.Minute, 0, 2 * time.Minute},                            // the grace ends first
-		{10 * time.Minute, 100_000, 2*time.Minute + 100*time.Second}, // too slow on average, long ago
-		{10 * time.Minute, 10_000_000, 11 * time.Minute},             // fast enough
-	} {
-		if got := p.deadline(start, start.Add(tc.after), tc.n).Sub(start); got != tc.want {
-			t.Errorf("after %s with %d bytes: %s, want %s", tc.after, tc.n, got, tc.want)
-		}
-	}
 }
 
 // TestASilentClientIsLetGo stops in the middle of a chunk. What came is kept,
@@ -46,7 +28,7 @@ func TestASilentClientIsLetGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New(Options{Store: store, Access: anybody{}})
-	s.pace = pace{idle: 500 * time.Millisecond, grace: time.Hour, rate: 1}
+	s.pace = pace.Pace{Idle: 500 * time.Millisecond, Grace: time.Hour, Rate: 1}
 	srv := httptest.NewServer(s)
 	defer srv.Close()
 	id, err := store.StartUpload("demo/shop")

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/penstock-dev/penstock/internal/base/pace"
 	"github.com/penstock-dev/penstock/internal/host/registry/storage"
 )
 
@@ -69,13 +70,13 @@ type Server struct {
 	outside    Outside
 	quarantine Quarantine
 	names      map[string]bool
-	pace       pace
+	pace       pace.Pace
 	log        *slog.Logger
 }
 
 // New returns a registry over a store.
 func New(o Options) *Server {
-	s := &Server{store: o.Store, access: o.Access, outside: o.Outside, quarantine: o.Quarantine, names: map[string]bool{}, pace: defaultPace, log: o.Log}
+	s := &Server{store: o.Store, access: o.Access, outside: o.Outside, quarantine: o.Quarantine, names: map[string]bool{}, pace: pace.Default, log: o.Log}
 	for _, n := range o.Names {
 		s.names[n] = true
 	}
